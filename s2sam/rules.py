@@ -1,0 +1,195 @@
+"""The method as pure functions: the perturbation p = rho n(g), with n(x) = x/||x|| and n(0) = 0, exactly.
+
+S2-SAM (Ji et al. 2024) takes g = g_{t-1}, the gradient of the step before; SAM (Foret et al. 2021) the gradient at w;
+ASAM (Kwon et al. 2021) measures lengths in units of the weights. There is one norm for a whole list of tensors (a
+model's parameters), or one for each instance of a batch (first axis). There is no eps: near a minimum the perturbed
+gradient goes to zero while its direction stays, so an eps in the denominator would change the method. Instead the
+direction is first multiplied by a power of two that brings it near 1, which rounds nothing, and then by rho/norm, which
+rounds once; norms accumulate in float64. So gradients of 1e-25 and 1e25 neither vanish nor overflow, and no branch
+depends on a value (nothing here waits for the device). Half types are worked on in float32, mixed lists in their widest
+type.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Radius = float | Tensor | Sequence[float | Tensor]
+
+_EXPONENT_BITS = 0x7FF0000000000000  # of a float64: masking all else leaves the power of two just below
+_ROW = 256  # torch accumulates a norm on the CPU one by one; rows of this length, summed pairwise, err by an ulp or two
+_BLOCK = 4096 * _ROW  # a float32 block is cast to float64 on the way: this size stays in the cache
+
+
+def global_norm(tensors: Sequence[Tensor], *, batched: bool = False) -> Tensor:
+    """Return the Euclidean norm of a list of tensors taken as one vector, as a float64 tensor.
+
+    It overflows and underflows only where the norm itself does, and errs by a few ulp of float64 at any size.
+
+    Args:
+        tensors: real floating-point tensors of any shape; with `batched`, all share their first axis, of length N.
+        batched: one norm for each instance (over all axes but the first) instead of a single one.
+
+    Returns:
+        Tensor of shape (), or (N,) with `batched`, on the first tensor's device.
+
+    Raises:
+        TypeError: when a tensor is not real floating-point.
+
+    >>> global_norm([torch.tensor([3e25]), torch.tensor([[4e25]])]).item() / 1e25  # 3e25 is rounded to float32
+    4.99999...
+    """
+    if _working_type(tensors) is torch.float32:
+        return _norm(tensors, batched)
+    _, scale, norm = _near_one(tensors, batched)
+    return norm / scale
+
+
+def ascent(direction: Sequence[Tensor], rho: Radius, *, batched: bool = False) -> list[Tensor]:
+    """Return rho n(direction), the perturbation of SAM and S2-SAM (Foret et al. 2021, eq. 2; Ji et al. 2024).
+
+    Args:
+        direction: gradients, real floating-point tensors; with `batched`, all share their first axis, of length N.
+        rho: radius: a number, a tensor of shape () or, with `batched`, (N,); or a list with one of these for each
+            tensor (the norm of `direction` is still one). A negative radius descends.
+        batched: one norm for each instance instead of one for the whole list.
+
+    Returns:
+        New tensors of the direction's shapes, types and devices, of norm rho together; zeros for a zero direction, nan
+        for a direction with an entry that is not finite.
+
+    Raises:
+        TypeError: when a tensor is not real floating-point.
+
+    >>> ascent([torch.tensor([3e-25, -4e-25])], 0.5)
+    [tensor([ 0.3000, -0.4000])]
+    """
+    return [p.to(g.dtype) for p, g in zip(_ascent(direction, rho, batched), direction, strict=True)]
+
+
+def adaptive_ascent(
+    direction: Sequence[Tensor], weights: Sequence[Tensor], rho: Radius, *, batched: bool = False
+) -> list[Tensor]:
+    """Return rho w^2 g/||w g||, products entry by entry: the perturbation of ASAM (Kwon et al. 2021), without its eta.
+
+    It is w rho n(w g); w and g are brought near 1 before they are multiplied, so that w g may lie outside the range of
+    the type. A product entry is lost only 1e-38 (float32; 1e-308 in float64) below max|w| max|g|.
+
+    Args:
+        direction: gradients g, as for `ascent`.
+        weights: tensors w that broadcast to the shapes of `direction` (ones where lengths are not adaptive).
+        rho: radius, as for `ascent`.
+        batched: one norm for each instance instead of one for the whole list.
+
+    Returns:
+        New tensors of the direction's shapes and types.
+
+    Raises:
+        TypeError: when a tensor is not real floating-point.
+
+    >>> adaptive_ascent([torch.tensor([3.0, 2.0])], [torch.tensor([1.0, -2.0])], 5.0)
+    [tensor([3., 8.])]
+    """
+    work = _working_type([*direction, *weights])
+    scales = _power(_peak(direction, batched), work), _power(_peak(weights, batched), work).clamp(min=1.0)
+    # A scale below 1 for w is not needed (|g| < 1 now, unless it was above 2^127) and could flush entries that matter.
+    product = _times(_times([g.to(work) for g in direction], scales[0] / 2, batched), scales[1], batched)
+    product = [x.mul_(w) for x, w in zip(product, weights, strict=True)]
+    steps = zip(_ascent(product, rho, batched), weights, direction, strict=True)
+    return [p.mul_(w).to(g.dtype) for p, w, g in steps]
+
+
+def _ascent(direction: Sequence[Tensor], rho: Radius, batched: bool) -> list[Tensor]:
+    """Return rho n(direction) in the working type."""
+    if not direction:
+        return []
+    scaled, _, norm = _near_one(direction, batched)
+    # A norm other than 0 is at least 2^-53 here: the floor only keeps 0/0 out, 0 times anything finite being 0.
+    norm.clamp_(min=2.0**-60)
+    if isinstance(rho, Sequence):
+        return [_times([x], r / norm, batched, inplace=True)[0] for x, r in zip(scaled, rho, strict=True)]
+    return _times(scaled, rho / norm, batched, inplace=True)
+
+
+def _near_one(tensors: Sequence[Tensor], batched: bool) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Return new tensors in the working type, times a power of two that brings them near 1; that power; their norm."""
+    work = _working_type(tensors)
+    tensors = [t.to(work) for t in tensors]
+    if work is torch.float64:
+        scale = _power(_peak(tensors, batched), work)
+        scaled = _times(tensors, scale, batched)
+        return scaled, scale, _norm(scaled, batched)
+    norm = _norm(tensors, batched)  # the square of a float32 is far inside the range of float64
+    scale = _power(norm, work)
+    return _times(tensors, scale, batched), scale, norm * scale
+
+
+def _working_type(tensors: Sequence[Tensor]) -> torch.dtype:
+    """Return float64 if any tensor is, else float32."""
+    kinds = {t.dtype for t in tensors}
+    for kind in kinds:
+        if not kind.is_floating_point:
+            raise TypeError(f"tensors must be real floating-point, got {kind}; convert them first")
+    return torch.float64 if torch.float64 in kinds else torch.float32
+
+
+def _power(size: Tensor, work: torch.dtype) -> Tensor:
+    """Return 1/2^k with 2^k just below `size`, k clamped to what the working type can multiply by; float64."""
+    limit = 2.0 ** (1022 if work is torch.float64 else 126)
+    power = (size.double().view(torch.int64) & _EXPONENT_BITS).view(torch.float64)
+    return power.clamp_(1 / limit, limit).reciprocal_()
+
+
+def _peak(tensors: Sequence[Tensor], batched: bool) -> Tensor:
+    """Return the largest magnitude, shape () or (N,)."""
+    ends: list[Tensor] = []
+    for t in tensors:
+        if t.numel():
+            ends += torch.aminmax(t.unsqueeze(-1).flatten(1), dim=1) if batched else torch.aminmax(t)
+    if not ends:
+        return torch.zeros(len(tensors[0]) if batched else (), device=tensors[0].device)
+    return torch.stack([end.to(ends[0].device) for end in ends]).abs_().amax(0)
+
+
+def _norm(tensors: Sequence[Tensor], batched: bool) -> Tensor:
+    """Return the float64 norm, shape () or (N,), of tensors whose squares float64 can hold."""
+    norm: Any = torch.linalg.vector_norm
+    parts: list[Tensor] = []
+    for t in tensors:
+        if batched:
+            parts.append(norm(t.unsqueeze(-1).flatten(1), dim=1, dtype=torch.float64))
+        elif t.device.type == "cpu" and t.numel() > _ROW:
+            rows = t.numel() // _ROW * _ROW
+            flat = t.reshape(-1)
+            parts += [norm(b.view(-1, _ROW), dim=1, dtype=torch.float64) for b in flat[:rows].split(_BLOCK)]
+            parts.append(norm(flat[rows:], dtype=torch.float64).view(1))
+        elif t.device.type == "cpu":
+            parts.append(norm(t, dtype=torch.float64).view(1))
+    if not parts and tensors:
+        parts = [part.view(1) for part in torch._foreach_norm(list(tensors), 2, dtype=torch.float64)]
+    if not parts:
+        return torch.zeros((), dtype=torch.float64)
+    parts = [part.to(parts[0].device) for part in parts]
+    if batched:
+        return parts[0] if len(parts) == 1 else torch.stack(parts).square_().sum(0).sqrt_()
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)).square().sum().sqrt()
+
+
+def _times(tensors: list[Tensor], factor: Tensor, batched: bool, inplace: bool = False) -> list[Tensor]:
+    """Return the tensors times a factor of shape () or (N,), cast to their type first."""
+    if not tensors:
+        return []
+    factor = factor.to(tensors[0].dtype)
+    if not batched and all(t.device == factor.device for t in tensors):
+        if inplace:
+            torch._foreach_mul_(tensors, factor)
+            return tensors
+        return list(torch._foreach_mul(tensors, factor))
+    factors = [factor.to(t.device) for t in tensors]
+    if batched:
+        factors = [f.view(-1, *[1] * (t.ndim - 1)) for f, t in zip(factors, tensors, strict=True)]
+    if inplace:
+        return [t.mul_(f) for t, f in zip(tensors, factors, strict=True)]
+    return [t * f for t, f in zip(tensors, factors, strict=True)]
