@@ -1,8 +1,8 @@
 """One step of a run, as the claims see it: w, p, y = w + p, g, and whatever is asked of them, computed once.
 
-A `Step` works on batches (torch, one row per instance) and on a single instance in any arithmetic (numpy object arrays of
-50-digit or rational numbers), because it uses only the problem's own `f` and `grad`, sums and square roots. The batched
-runner and the literal twin both produce Steps, so that one definition of every measured quantity serves both.
+A `Step` works on batches (torch, one row per instance) and on a single instance in any arithmetic (numpy object arrays
+of 50-digit or rational numbers), because it uses only the problem's own `f` and `grad`, sums and square roots. The
+batched runner and the literal twin both produce Steps, so that one definition of every measured quantity serves both.
 """
 
 from functools import cached_property

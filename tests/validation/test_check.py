@@ -1,0 +1,218 @@
+"""The judge: verdicts, slack, grid, confirmation in 50 digits; true claims pass and false ones are caught."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from theory import CLAIMS, Claim
+from validation.check import check, examine
+from validation.judge import Outcome, Tally, Verdict, Violation, judge, rounding_slack
+from validation.measures import MEASURES, Measured
+from validation.problems import FAMILIES, worst_case_line
+
+
+def tensor(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def bounded(kind="upper", trivial=None, requires=()):
+    return Claim(
+        label="X",
+        title="x",
+        statement="x",
+        origin="derived",
+        source="x",
+        kind=kind,
+        measures="x",
+        requires=requires,
+        bound=lambda c: c,
+        trivial=trivial,
+        condition="",
+        proof="x",
+    )
+
+
+def test_an_upper_bound_fails_only_beyond_the_slack():
+    j = judge(
+        bounded(),
+        Measured(tensor(0.5, 1.0, 1.0 + 1e-15, 1.001), {"c": tensor(1, 1, 1, 1)}, tensor(1, 1, 1, 1)),
+        steps=1,
+        width=1,
+    )
+    assert (j.ratio > 1).tolist() == [False, False, False, True]
+    assert float(j.slack[0]) < 1e-13
+
+
+def test_a_lower_bound_fails_below():
+    j = judge(
+        bounded("lower"),
+        Measured(tensor(2.0, 1.0, 0.999, -1.0), {"c": tensor(1, 1, 1, 1)}, tensor(1, 1, 1, 1)),
+        steps=1,
+        width=1,
+    )
+    assert (j.ratio > 1).tolist() == [False, False, True, True]
+
+
+def test_an_equality_fails_on_both_sides():
+    j = judge(
+        bounded("equality"),
+        Measured(tensor(1.0, 0.99, 1.01), {"c": tensor(1, 1, 1)}, tensor(1, 1, 1)),
+        steps=1,
+        width=1,
+    )
+    assert (j.ratio > 1).tolist() == [False, True, True]
+
+
+def test_a_bound_no_better_than_trivial_is_vacuous():
+    claim = bounded(trivial=lambda **_: 2.0)
+    j = judge(claim, Measured(tensor(0.5, 0.5), {"c": tensor(1.0, 2.0)}, tensor(1, 1)), steps=1, width=1)
+    assert j.vacuous.tolist() == [False, True]
+
+
+def test_nan_is_a_failure_and_never_a_pass():
+    j = judge(bounded(), Measured(tensor(math.nan), {"c": tensor(1.0)}, tensor(1.0)), steps=1, width=1)
+    assert bool(j.ratio > 1)
+
+
+def test_constants_outside_the_domain_are_marked():
+    m = Measured(
+        tensor(100.0, 0.1),
+        {
+            "eta": tensor(0.3, 0.05),
+            "L": tensor(10, 10),
+            "gap": tensor(1, 1),
+            "T": 4,
+            "P2": tensor(0, 0),
+            "sigma2": tensor(0, 0),
+        },
+        tensor(1, 1),
+    )
+    tally = Tally(CLAIMS["B1"], MEASURES["B1"], 1)
+    tally.add(m, 4)
+    problem = worst_case_line(2)
+    outcome = tally.outcome(torch.tensor([0, 1]), problem, "sgd", lambda *_: True, {})
+    assert outcome.counts == {"OUTSIDE_DOMAIN": 1, "HOLDS": 1}
+    assert outcome.n == 1
+    outside = tally.outcome(torch.tensor([0]), problem, "sgd", lambda *_: True, {})
+    assert outside.verdict is Verdict.OUTSIDE_DOMAIN
+
+
+def test_slack_grows_with_steps_scale_and_unit_roundoff():
+    base = rounding_slack(torch.float64, 10, 1.0)
+    assert base == pytest.approx(11 * 40 * 2.0**-53, rel=1e-9)
+    assert rounding_slack(torch.float64, 20, 1.0) > base
+    assert rounding_slack(torch.float64, 10, 3.0) == pytest.approx(3 * base)
+    assert rounding_slack(torch.float32, 10, 1.0) > 1e8 * base
+    assert rounding_slack(torch.float64, 10, 1.0, width=1000) > 20 * base
+
+
+@pytest.mark.parametrize("label", list(MEASURES))
+def test_every_measured_claim_holds_somewhere(label):
+    """One small run for each claim: it is inside its domain, and holds."""
+    m = MEASURES[label]
+    for family in ("strong", "isotropic", "indefinite", "noisy-strong"):
+        problem = FAMILIES[family](4, torch.Generator().manual_seed(3))
+        if not m.applies(problem) or (problem.samples > 1 and not m.per_step and label != "B1''"):
+            continue
+        enumerate_samples = problem.samples > 1 and not m.per_step
+        found = examine(
+            problem,
+            m.rules[-1],
+            {label: m},
+            h=(0.5,),
+            rho=(0.1,),
+            count=6,
+            horizons=(6,),
+            seed=1,
+            enumerate_samples=enumerate_samples,
+        )
+        if any(o.verdict is Verdict.HOLDS for o in found):
+            return
+    pytest.fail(f"{label} was never inside its domain")
+
+
+def false_claim(label, **factors):
+    """The registered claim with a wrong bound."""
+    true = CLAIMS[label]
+    names = true.bound
+
+    def wrong(**constants):
+        return names(**{k: v * factors.get(k, 1) for k, v in constants.items()})
+
+    wrong.__signature__ = __import__("inspect").signature(names)
+    return dataclasses.replace(true, bound=wrong)
+
+
+@pytest.mark.parametrize(
+    ("label", "factors", "rule", "family", "h"),
+    [
+        ("B1", {"P2": 0.5}, "s2sam", "isotropic", 0.5),
+        ("B1'", {"P2": 0.25}, "s2sam", "isotropic", 1.0),
+        ("B3", {"P2": 0.5}, "sam", "isotropic", 0.5),
+        ("B4", {"rho": 0.5}, "s2sam", "isotropic", 0.5),
+        ("A2", {"eta": 0.5}, "sam", "isotropic", 1.0),
+        ("A3", {"rho": 0.2}, "s2sam", "isotropic", 1.0),
+        ("A5", {"rho": 0.5}, "sam", "isotropic", 1.0),
+    ],
+)
+def test_false_claims_are_violated_and_confirmed(label, factors, rule, family, h):
+    problem = FAMILIES[family](6, torch.Generator().manual_seed(0))
+    assert not any(o.verdict is Verdict.VIOLATED for o in check(label, rule, problem, h=(h,), rho=(1.0,), count=20))
+    outcomes = check(
+        false_claim(label, **factors), rule, problem, h=(h,), rho=(1.0,), count=20, measure=MEASURES[label]
+    )
+    assert any(o.verdict is Verdict.VIOLATED for o in outcomes)
+    with pytest.raises(Violation, match=rf"{label} fails for {rule} on {family}: measured"):
+        [o.require() for o in outcomes]
+
+
+def test_rounding_alone_is_not_a_violation(monkeypatch):
+    """With a slack far too tight float64 fails an equality; 50 digits acquit it, and convict one false by 1e-12."""
+    monkeypatch.setattr(
+        "validation.judge.rounding_slack",
+        lambda dtype, steps, scale, width: 1e-5 * rounding_slack(dtype, steps, scale, width=width),
+    )
+    problem = FAMILIES["isotropic"](8, torch.Generator().manual_seed(0))
+    outcomes = check("B1.isotropic", "s2sam", problem, h=(0.3,), rho=(0.7,), count=10)
+    assert all(o.verdict is Verdict.HOLDS for o in outcomes)
+    assert max(o.ratio for o in outcomes) == 1.0  # at least one was acquitted
+    wrong = false_claim("B1.isotropic", gap=1.0 + 1e-12)
+    outcomes = check(wrong, "s2sam", problem, h=(0.3,), rho=(0.7,), count=10, measure=MEASURES["B1.isotropic"])
+    assert all(o.verdict is Verdict.VIOLATED for o in outcomes)
+
+
+def test_the_grid_meets_every_pair_once():
+    problem = FAMILIES["strong"](5, torch.Generator().manual_seed(0))
+    outcomes = examine(
+        problem, "s2sam", {"B1": MEASURES["B1"]}, h=(0.1, 1.0), rho=(0.01, 0.1, 1.0), count=8, horizons=(2, 8), seed=0
+    )
+    assert sorted((o.at["h"], o.at["rho"], o.at["T"]) for o in outcomes) == sorted(
+        (h, rho, T) for h in (0.1, 1.0) for rho in (0.01, 0.1, 1.0) for T in (2, 8)
+    )
+    assert all(isinstance(o, Outcome) and o.n == 5 for o in outcomes)
+    for o in outcomes:
+        assert o.constants["eta"] * o.constants["L"] == pytest.approx(o.at["h"], rel=1e-12)
+
+
+def test_enumerated_expectations_are_those_of_the_definition():
+    """E ||grad f(w_1)||^2 by hand: w_1 = w_0 - eta (grad f(w_0) + c_i)."""
+    problem = FAMILIES["noisy-strong"](3, torch.Generator().manual_seed(5))
+    (o,) = examine(
+        problem.take(torch.tensor([0])),
+        "sgd",
+        {"B1'": MEASURES["B1'"]},
+        h=(0.5,),
+        rho=(0.1,),
+        count=2,
+        horizons=(2,),
+        seed=4,
+        enumerate_samples=True,
+    )
+    one = problem.take(torch.tensor([0]))
+    w = one.start(torch.Generator().manual_seed(4), 1.0)
+    eta = 0.5 / one.L
+    nexts = [w - eta * one.sample_grad(w, torch.tensor([k])) for k in range(one.samples)]
+    mean = (one.grad(w).square().sum() + sum(one.grad(x).square().sum() for x in nexts) / one.samples) / 2
+    assert o.measured == pytest.approx(math.sqrt(float(mean)), rel=1e-12)

@@ -1,0 +1,216 @@
+"""The experiments yield what their protocols say; figures, report and README are functions of their rows."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from theory import CLAIMS
+from validation import figures, readme, report, standing
+from validation.cells import EXPERIMENTS, read
+from validation.experiments import network
+from validation.figures.convergence import slope
+from validation.measures import MEASURES
+from validation.problems import FAMILIES
+from validation.suite import SIZES, cells
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("h", ["1/10", "1/2", "9/10"])
+def test_s2sam_on_the_line_is_its_closed_form_exactly(h):
+    """w_t + rho sign(w_0) = (1 - h)^(t-1) y_1 for all t up to 200, in rational arithmetic: no tolerance."""
+    (row,) = EXPERIMENTS["floor_rational"](h=h, rho="1/3", w0="5/7", count=200)
+    assert row["measured"] == 0.0
+    assert row["slack"] == 0.0
+    assert row["n"] == 200
+    assert row["verdict"] == "HOLDS"
+
+
+def test_floors_to_nine_digits():
+    """In float64, before rounding ends the run: distance rho, and SAM's cycle L rho h/(2 - h)."""
+    rows = list(EXPERIMENTS["floor_float"](h=[0.05, 0.3, 0.5, 0.9, 1.2, 1.9], rho=0.37, w0=1.0))
+    for row in rows:
+        assert row["verdict"] == "HOLDS"
+        assert abs(abs(row["measured"]) - abs(row["bound"])) < 1e-9
+    sam = {r["at"]["h"]: r["measured"] for r in rows if r["claim"] == "B5.sam"}
+    assert sam[0.5] == pytest.approx(0.37 * 0.5 / 1.5, abs=1e-9)
+    distances = [r["distance"] for r in rows if r["claim"] == "B5.s2sam"]
+    assert len(distances) == 4
+    assert max(map(abs, distances)) < 1e-9
+
+
+@pytest.mark.parametrize("family", ["strong", "cosine", "logcosh"])
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9])
+def test_masked_s2sam_is_s2sam_on_the_restriction_bit_for_bit(family, sparsity):
+    (row,) = EXPERIMENTS["mask_fixed"](family=family, size=16, sparsity=sparsity, h=0.5, rho=0.3, count=30, seed=1)
+    assert row["bitwise"]
+    assert row["measured"] == 0.0
+
+
+def test_changing_masks_need_their_jumps(monkeypatch):
+    """With the jumps B1 holds; forgotten, it fails on some family."""
+    options = {"size": 32, "sparsity": 0.5, "h": 0.5, "rho": 0.3, "count": 16, "every": 4, "seed": 1}
+    assert all(
+        next(EXPERIMENTS["mask_changing"](family=f, **options))["verdict"] == "HOLDS" for f in ("strong", "cosine")
+    )
+    claim = CLAIMS["B8.changing"]
+    import dataclasses
+
+    def forgetful(*, eta, L, gap, T, P2, sigma2, jumps):
+        return claim.bound(eta=eta, L=L, gap=gap, T=T, P2=P2, sigma2=sigma2, jumps=0 * jumps)
+
+    monkeypatch.setitem(CLAIMS, "B8.changing", dataclasses.replace(claim, bound=forgetful))
+    verdicts = {next(EXPERIMENTS["mask_changing"](family=f, **options))["verdict"] for f in ("strong", "cosine")}
+    assert "VIOLATED" in verdicts
+
+
+@pytest.mark.parametrize("rule", ["s2sam", "sam"])
+def test_schedules_converge_at_the_predicted_slope(rule):
+    """Isotropic quadratics: the mean square gradient falls like T^(-1/2); fitted over a decade, within a tenth."""
+    horizons = [30, 100, 300]
+    for kind, options in (("schedule_fixed", {}), ("schedule_anytime", {"decay": "half"})):
+        rows = [
+            r
+            for r in EXPERIMENTS[kind](
+                family="isotropic", rule=rule, size=8, rho0=1.0, horizons=horizons, seed=0, **options
+            )
+            if r["claim"] in ("B2.fixed", "B2.anytime")
+        ]
+        assert [r["at"]["T"] for r in rows] == horizons
+        assert all(r["verdict"] == "HOLDS" for r in rows)
+        assert slope(horizons, [r["curve"] for r in rows]) == pytest.approx(-0.5, abs=0.1)
+
+
+def test_a_schedule_that_is_too_good_is_refused(monkeypatch):
+    """The mean over sample paths is compared with an interval; a bound below it by more than that fails."""
+    import dataclasses
+
+    claim = CLAIMS["B2.fixed"]
+    tenth = dataclasses.replace(
+        claim,
+        bound=lambda *, L, gap, T, rho0, c, sigma2: claim.bound(L=L, gap=gap, T=T, rho0=rho0, c=c, sigma2=sigma2) / 50,
+    )
+    options = {"family": "noisy-cosine", "rule": "s2sam", "size": 64, "rho0": 1.0, "horizons": [30, 100], "seed": 0}
+    assert all(r["verdict"] == "HOLDS" for r in EXPERIMENTS["schedule_fixed"](**options))
+    monkeypatch.setitem(CLAIMS, "B2.fixed", tenth)
+    assert any(r["verdict"] == "VIOLATED" for r in EXPERIMENTS["schedule_fixed"](**options))
+
+
+def test_the_network_is_trained_and_its_rows_are_marked_as_estimates():
+    rows = list(
+        EXPERIMENTS["network_claims"](labels=["A1", "A2", "A5", "B1"], images=60, eta=0.1, rho=0.05, count=8, seed=0)
+    )
+    assert {r["claim"]: r["estimate"] for r in rows} == {"A1": False, "A2": True, "A5": True, "B1": True}
+    assert all(r["rule"] == "S2SAM" and r["verdict"] == "HOLDS" for r in rows)
+    assert all(r["L_hat"] > 0 for r in rows)
+
+
+def test_a_secant_never_exceeds_a_known_constant_and_reaches_it():
+    from validation.trajectories import steps
+
+    problem = FAMILIES["isotropic"](1, torch.Generator().manual_seed(0))
+    run = list(
+        steps(
+            problem,
+            "s2sam",
+            problem.start(torch.Generator().manual_seed(1), 1.0),
+            eta=0.5 / problem.L,
+            rho=torch.tensor([0.1], dtype=torch.float64),
+            count=5,
+        )
+    )
+    assert network.largest_secant(run) == pytest.approx(float(problem.L), rel=1e-7)  # 2^-26
+
+
+def test_alignment_series_are_cosines_of_both_directions():
+    rows = list(EXPERIMENTS["network_alignment"](batch=32, eta=0.05, momentum=0.9, rho=0.05, count=20, every=5, seed=0))
+    assert {r["series"] for r in rows} == {"stale-full", "batch-full", "stale-batch", "loss"}
+    for r in rows:
+        assert len(r["x"]) == len(r["y"]) == 3
+        if r["series"] != "loss":
+            assert all(-1 <= y <= 1 for y in r["y"])
+
+
+def rows_for(*verdicts, **extra):
+    return [
+        {"claim": "B7", "problem": "x", "family": "strong", "rule": "s2sam", "verdict": v, "ratio": r, "n": 3, **extra}
+        for v, r in verdicts
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict"),
+    [
+        ([], "NOT TESTED HERE"),
+        (rows_for(("HOLDS", 0.5), ("OUTSIDE_DOMAIN", 9.0)), "SUPPORTED IF samples independent across steps"),
+        (rows_for(("HOLDS", 0.5), ("VIOLATED", 1.5)), "REFUTED"),
+        (rows_for(("OUTSIDE_DOMAIN", 0.5)), "INCONCLUSIVE"),
+        (rows_for(("VACUOUS", 0.5)), "INCONCLUSIVE"),
+        (rows_for(("VIOLATED", 1.5), estimate=True), "INCONCLUSIVE"),
+        (
+            rows_for(("HOLDS", 0.5)) + rows_for(("VIOLATED", 1.5), estimate=True),
+            "SUPPORTED IF samples independent across steps",
+        ),
+    ],
+)
+def test_standing_follows_from_the_rows(rows, verdict):
+    s = standing.standing(CLAIMS["B7"], rows)
+    assert s.verdict == verdict
+    assert s.expected == verdict.startswith("SUPPORTED")
+    assert (s.counterexample is not None) == (verdict == "REFUTED")
+
+
+def test_every_claim_is_in_the_default_suite_and_every_figure_has_a_claim():
+    labels = list(CLAIMS)
+    for size in SIZES:
+        names = {c.name for c in cells(size, labels)}
+        assert names == set(EXPERIMENTS)
+    special = {"B2.fixed", "B2.anytime", "B2.quarter", "B2.half", "B5.s2sam", "B5.sam", "B8", "B8.changing"}
+    assert set(MEASURES) | special == set(labels)
+    assert {CLAIMS[x].group for x in labels} == set(figures.FIGURES) - set(figures.SUMMARY)
+
+
+def test_committed_rows_say_that_every_claim_stands():
+    table = standing.standings(read(readme.stored()))
+    assert [s.claim.label for s in table] == list(CLAIMS)
+    assert [s.claim.label for s in table if not s.expected] == []
+    assert all(s.n > 0 for s in table)
+
+
+def test_readme_shows_the_committed_rows():
+    text = (ROOT / "README.md").read_text()
+    assert readme.renewed(text, read(readme.stored())) == text
+    assert "| B5.s2sam |" in text
+
+
+def test_a_readme_without_marks_is_refused():
+    with pytest.raises(ValueError, match="README must hold the lines"):
+        readme.renewed("nothing", [])
+
+
+def test_figures_are_functions_of_the_rows(tmp_path):
+    rows = read(readme.stored())
+    first, second = figures.draw(rows, tmp_path / "a"), figures.draw(rows, tmp_path / "b")
+    assert set(first) == set(figures.FIGURES)
+    for name, path in first.items():
+        assert path.read_bytes() == second[name].read_bytes()
+        assert path.stat().st_size > 8000
+    changed = [{**r, "measured": r["measured"] / 2} if r.get("claim") == "A1" and "measured" in r else r for r in rows]
+    third = figures.draw(changed, tmp_path / "c")
+    assert third["A1"].read_bytes() != first["A1"].read_bytes()
+    assert third["B5"].read_bytes() == first["B5"].read_bytes()
+
+
+def test_the_report_has_no_clashing_ids_and_names_a_command_for_each_claim(tmp_path):
+    rows = read(readme.stored())
+    report.write(rows, figures.draw(rows, tmp_path / "figures"), tmp_path / "report" / "index.html")
+    page = (tmp_path / "report" / "index.html").read_text()
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    for target in set(re.findall(r'(?:href="#|url\(#)([^")]+)', page)):
+        assert target in ids
+    for claim in CLAIMS.values():
+        assert f'<a href="#{claim.group.replace(chr(39), "&#39;")}">' in page
+    assert page.count("<pre>s2sam validate --claims") == len({c.group for c in CLAIMS.values()})

@@ -1,0 +1,161 @@
+"""An experiment is a list of cells; a cell is a frozen configuration that yields rows, and is never run twice.
+
+Rows go to DIR/rows.jsonl, one JSON object a line, written cell by cell in one piece. A cell is known by the hash of its
+configuration and of the code that it runs, so the same command resumes after Ctrl-C or kill, and changed code re-runs.
+"""
+
+import functools
+import gzip
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+Experiment = Callable[..., Iterable[Row]]
+EXPERIMENTS: dict[str, Experiment] = {}
+
+
+def experiment(function: Experiment) -> Experiment:
+    """Register a function of keyword options (JSON values) that yields rows, under its own name."""
+    EXPERIMENTS[function.__name__] = function
+    return function
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One configuration of one experiment.
+
+    Args:
+        name: the experiment's name. options: its keyword arguments, JSON values only.
+    """
+
+    name: str
+    options: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, name: str, **options: Any) -> "Cell":
+        """Return the cell of that experiment with these options, whatever their order."""
+        return cls(name, tuple(sorted(options.items())))
+
+    @property
+    def key(self) -> str:
+        """Content hash of the configuration and of the code."""
+        text = json.dumps([self.name, self.options, code_version()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def rows(self) -> list[Row]:
+        """Run the experiment; every row gets the cell's key, the number of the cell's rows, and its provenance."""
+        rows = list(EXPERIMENTS[self.name](**dict(self.options)))
+        stamp = {"cell": self.key, "cell_rows": len(rows), "experiment": self.name, **provenance()}
+        return [{**stamp, **row} for row in rows]
+
+
+@functools.cache
+def code_version() -> str:
+    """Return a hash of the source of the packages that measure (drawing and command line apart)."""
+    drawing = {"figures.py", "report.py", "cli.py", "cells.py", "readme.py", "plots.py"}
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for package in ("s2sam", "theory", "validation"):
+        for path in sorted((root / package).rglob("*.py")):
+            if path.name not in drawing:
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@functools.cache
+def provenance() -> Row:
+    """Return versions, commit (of the checkout the code lies in, if any), code hash and device."""
+    versions = [f"python {platform.python_version()}"]
+    for name in ("s2sam", "torch", "numpy", "scipy", "scikit-learn"):
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            versions.append(f"{name} not installed")
+    here = Path(__file__).parent
+    git = subprocess.run(
+        ["git", "-C", str(here), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    tracked = subprocess.run(
+        ["git", "-C", str(here), "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=False
+    )
+    commit = git.stdout.strip() if git.returncode == 0 and tracked.returncode == 0 else "installed"
+    return {
+        "versions": ", ".join(versions),
+        "commit": commit,
+        "code": code_version(),
+        "device": f"cpu: {platform.machine()}",
+    }
+
+
+def read(path: Path) -> list[Row]:
+    """Return the rows of all complete cells in a rows file; a line cut short by a kill, and its cell, are left out."""
+    rows: list[Row] = []
+    if not path.exists():
+        return rows
+    data = path.read_bytes()
+    text = gzip.decompress(data) if path.suffix == ".gz" else data
+    for line in text.decode(errors="replace").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    found = Counter(row["cell"] for row in rows)
+    return [row for row in rows if found[row["cell"]] == row["cell_rows"]]
+
+
+def write(path: Path, rows: Iterable[Row]) -> None:
+    """Replace a rows file in one step, so that no moment leaves half a file."""
+    temporary = path.with_suffix(".tmp")
+    data = "".join(map(_line, rows)).encode()
+    temporary.write_bytes(gzip.compress(data, 9, mtime=0) if path.suffix == ".gz" else data)
+    os.replace(temporary, path)
+
+
+def _line(row: Row) -> str:
+    return json.dumps(_plain(row), separators=(",", ":")) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Round to 12 digits (what figures and tables can use) and name what JSON cannot say."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return float(f"{value:.12g}") if abs(value) < float("inf") else str(value)
+    return value
+
+
+def run_cells(cells: list[Cell], path: Path, progress: Callable[[Iterable[Cell]], Iterable[Cell]] = iter) -> list[Row]:
+    """Run the cells that the rows file does not hold yet, and return the rows of all the cells, in their order.
+
+    Rows of other cells, of older code say, stay out of the result and leave the file. `progress` wraps the iterator.
+    """
+    keys = {cell.key for cell in cells}
+    kept = [row for row in read(path) if row["cell"] in keys]
+    write(path, kept)
+    done = {row["cell"] for row in kept}
+    with path.open("a") as file:
+        for cell in progress([cell for cell in cells if cell.key not in done]):
+            rows = cell.rows()
+            file.write("".join(map(_line, rows)))
+            file.flush()
+            os.fsync(file.fileno())
+    by_cell: dict[str, list[Row]] = {}
+    for row in read(path):
+        by_cell.setdefault(row["cell"], []).append(row)
+    return [row for cell in cells for row in by_cell.get(cell.key, [])]
+
+
+def iterate(rows: Iterable[Row], **match: Any) -> Iterator[Row]:
+    """Yield the rows whose fields equal all of `match`."""
+    return (row for row in rows if all(row.get(k) == v for k, v in match.items()))

@@ -1,0 +1,120 @@
+"""Claim x runs -> Outcome: run a rule on a grid of step sizes and radii, and say what became of each claim there.
+
+`check(claim, rule, problems)` is the call for a claim and a rule of your own; `examine` checks many claims on one run.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from theory import CLAIMS, Claim
+from validation.confirm import confirmed
+from validation.judge import Outcome, Tally
+from validation.measures import MEASURES, Measure
+from validation.shipped import SHIPPED, optimizer_steps
+from validation.trajectories import Rule, Run, record, sample_paths, steps
+
+
+def check(
+    claim: Claim | str,
+    rule: str | Rule,
+    problem,
+    *,
+    h: Sequence[float] = (0.1, 0.5, 1.0),
+    rho: Sequence[float] = (0.01, 0.1, 1.0),
+    count: int = 40,
+    seed: int = 0,
+    measure: Measure | None = None,
+) -> list[Outcome]:
+    """Check one claim for one rule on a batch of problems: one Outcome for each step size h = eta L and radius.
+
+    Args:
+        claim: a Claim or the label of a registered one.
+        rule: name or function of a View.
+        problem: a batch of N problems (`validation.problems`).
+        h: step sizes in units of 1/L.
+        rho: radii; every instance meets every pair.
+        count: number of steps.
+        seed: of the starting points, at distance 1 from the center.
+        measure: how to measure the claim; default the registered one.
+    """
+    claim = CLAIMS[claim] if isinstance(claim, str) else claim
+    table = {claim.label: measure or MEASURES[claim.label]}
+    return examine(problem, rule, table, h=h, rho=rho, count=count, horizons=(count,), seed=seed, claims=[claim])
+
+
+def _stream(rule: str | Rule, batch, w: Tensor, samples: Tensor | None, **fixed: Any):
+    if rule == "pair":
+        return zip(*(steps(batch, name, w, samples=samples, **fixed) for name in ("s2sam", "sam")), strict=True)
+    if isinstance(rule, str) and rule in SHIPPED:
+        return optimizer_steps(batch, rule, w, **fixed)
+    return steps(batch, rule, w, samples=samples, **fixed)
+
+
+def examine(
+    problem,
+    rule: str | Rule,
+    measures: Mapping[str, Measure],
+    *,
+    h: Sequence[float],
+    rho: Sequence[float],
+    count: int,
+    horizons: Sequence[int],
+    seed: int,
+    enumerate_samples: bool = False,
+    claims: Sequence[Claim] | None = None,
+) -> list[Outcome]:
+    """Check several claims on one run of the grid h x rho x instances; run measures are read at every horizon.
+
+    With `enumerate_samples` every path of samples is run and expectations are exact. The rule "pair" runs S2-SAM and
+    SAM side by side from one start.
+    """
+    by_label = {c.label: c for c in claims} if claims else CLAIMS
+    grid = [(a, b) for a in h for b in rho]
+    leaves = problem.samples**count if enumerate_samples else 1
+    start = problem.start(torch.Generator().manual_seed(seed), 1.0)
+    batch = problem.repeat(len(grid) * leaves)
+    w = start.repeat_interleave(len(grid) * leaves, 0)
+    spread = torch.tensor(grid, dtype=torch.float64, device=w.device).repeat_interleave(leaves, 0)
+    eta = spread[:, 0].repeat(problem.size) / batch.L
+    radius = spread[:, 1].repeat(problem.size)
+    samples = sample_paths(problem.samples, count, problem.size * len(grid)) if enumerate_samples else None
+    if samples is None and problem.samples > 1:  # no expectation is taken: any draws will do
+        samples = torch.randint(problem.samples, (count, batch.size), generator=torch.Generator().manual_seed(seed + 1))
+    stream = _stream(rule, batch, w, samples, eta=eta, rho=radius, count=count)
+
+    tallies = {label: Tally(by_label[label], m, problem.width) for label, m in measures.items() if m.per_step}
+    wanted = {k: v for m in measures.values() for k, v in m.probes.items()}
+
+    def watch():
+        for t, item in enumerate(stream):
+            for tally in tallies.values() if t < count else ():
+                tally.add(tally.measure.evaluate(item), t)
+            yield item
+
+    first = torch.arange(0, batch.size, leaves)
+    whole = Run(batch.take(first), rule, eta[first], radius[first], record(watch(), wanted, leaves=leaves), count)
+
+    def doubt(claim: Claim, m: Measure, i: int, t: int) -> bool:
+        draws = None if samples is None or leaves > 1 else samples[:, i].tolist()
+        return confirmed(
+            claim, m, batch, rule, i * leaves, t, w=w, eta=eta, rho=radius, count=count, leaves=leaves, samples=draws
+        )
+
+    def fold(tally: Tally, T: int) -> list[Outcome]:
+        return [
+            tally.outcome(
+                torch.arange(g, whole.problem.size, len(grid)), problem, rule, doubt, {"h": a, "rho": b, "T": T}
+            )
+            for g, (a, b) in enumerate(grid)
+        ]
+
+    outcomes = [x for tally in tallies.values() if tally.worst for x in fold(tally, count)]
+    for label, m in measures.items():
+        for T in horizons if not m.per_step else ():
+            tally = Tally(by_label[label], m, problem.width)
+            tally.add(m.evaluate(whole.until(T)), T)
+            outcomes += fold(tally, T)
+    return outcomes

@@ -1,0 +1,181 @@
+"""The `s2sam` command: validate, claims, figures, bench. Bad usage ends with one line and exit code 2."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+import theory
+from validation.cells import Cell, read, run_cells
+from validation.standing import Standing, standings
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Validate the theory of S2-SAM: check every claim on certified and real problems, and report.",
+)
+console = Console(soft_wrap=not sys.stdout.isatty())
+DEFAULT_OUT = Path("s2sam-out")
+
+
+def refuse(message: str) -> NoReturn:
+    """End with one line on stderr and exit code 2."""
+    print(f"s2sam: {message}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def _labels(claims: str | None) -> list[str]:
+    try:
+        return [c.label for c in (theory.select(claims) if claims else theory.CLAIMS.values())]
+    except ValueError as error:
+        refuse(f"--claims: {error}")
+
+
+def _folder(out: Path) -> Path:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        refuse(f"--out must be a folder that can be written, got {out} ({error.strerror}); name another with --out")
+    return out
+
+
+def _device(device: str) -> str:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        refuse(f"--device must be one that torch can use here, got {device}; use --device cpu")
+    return device
+
+
+def _progress(cells: Iterable[Cell]) -> Iterator[Cell]:
+    cells = list(cells)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("measuring", total=len(cells))
+        for cell in cells:
+            options = dict(cell.options)
+            bar.update(task, description=f"{cell.name} {options.get('family', '')} {options.get('rule', '')}".ljust(34))
+            yield cell
+            bar.advance(task)
+
+
+@app.command()
+def validate(
+    quick: Annotated[bool, typer.Option("--quick", help="Small grids, under half a minute.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Large grids, hours.")] = False,
+    claims: Annotated[str | None, typer.Option(help="Labels or groups, comma-separated: B1,B5. Default: all.")] = None,
+    device: Annotated[str, typer.Option(help="Where the batched runs live: cpu, cuda.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Of every random choice, >= 0.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for rows.jsonl, figures/ and report/.")] = DEFAULT_OUT,
+) -> None:
+    """Check the claims, then write rows, figures and the report; the same command resumes after an interruption.
+
+    Exit code 0 when every claim stands as the registry expects, 1 when one does not, 2 on bad usage.
+    """
+    if quick and deep:
+        refuse("--quick and --deep exclude each other; give one of them")
+    if seed < 0:
+        refuse(f"--seed must be >= 0, got {seed}; use 0, 1, 2, ...")
+    labels, folder, where = _labels(claims), _folder(out), _device(device)
+    torch.set_num_threads(
+        1
+    )  # the tensors are small: a second thread costs more than it brings, and spins when disturbed
+    from validation.suite import cells  # after the refusals, so that bad usage is answered at once
+
+    todo = cells("quick" if quick else "deep" if deep else "default", labels, seed, where)
+    try:
+        rows = run_cells(todo, folder / "rows.jsonl", _progress)
+    except KeyboardInterrupt:
+        print(
+            f"\ns2sam: stopped; finished rows are in {folder / 'rows.jsonl'}; the same command resumes", file=sys.stderr
+        )
+        raise typer.Exit(130) from None
+    table = _draw(rows, folder, labels)
+    _print(table)
+    console.print(f"report: {folder / 'report' / 'index.html'}")
+    unexpected = [s.claim.label for s in table if not s.expected]
+    if unexpected:
+        print(f"s2sam: not as the registry expects: {', '.join(unexpected)}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _draw(rows: list[dict], folder: Path, labels: list[str]) -> list[Standing]:
+    from validation import figures, report
+
+    drawn = figures.draw(rows, folder / "figures")
+    report.write(rows, drawn, folder / "report" / "index.html", labels)
+    return standings(rows, labels)
+
+
+def _print(table: list[Standing]) -> None:
+    view = Table("claim", "what", "standing", "worst ratio", "comparisons", box=None, header_style="bold")
+    for s in table:
+        view.add_row(s.claim.label, s.claim.title, s.verdict, "" if s.ratio is None else f"{s.ratio:.4f}", f"{s.n:,}")
+    console.print(view)
+
+
+@app.command(name="claims")
+def list_claims(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each claim.")] = False,
+) -> None:
+    """List the claims: label, title, kind, domain."""
+    if as_json:
+        fields = ("label", "title", "statement", "origin", "source", "kind", "measures", "condition", "proof")
+        for c in theory.CLAIMS.values():
+            domain = [f"{r.name} {r.relation} {r.text}" for r in c.requires]
+            print(json.dumps({**{f: getattr(c, f) for f in fields}, "requires": domain}))
+        return
+    view = Table("claim", "title", "kind", "domain", box=None, header_style="bold")
+    for c in theory.CLAIMS.values():
+        view.add_row(c.label, c.title, c.kind, ", ".join(f"{r.name} {r.relation} {r.text}" for r in c.requires))
+    console.print(view)
+
+
+@app.command()
+def figures(folder: Annotated[Path, typer.Argument(help="A folder that holds rows.jsonl.", metavar="DIR")]) -> None:
+    """Redraw figures and report from stored rows; nothing is measured."""
+    source = next((folder / name for name in ("rows.jsonl", "rows.jsonl.gz") if (folder / name).exists()), None)
+    if source is None:
+        refuse(f"DIR must hold rows.jsonl, got {folder}; make it with: s2sam validate --out {folder}")
+    rows = read(source)
+    if not rows:
+        refuse(
+            f"{source} must hold the rows of at least one finished cell, got none; run: s2sam validate --out {folder}"
+        )
+    _print(_draw(rows, _folder(folder), sorted({r["claim"] for r in rows}, key=list(theory.CLAIMS).index)))
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="What to time: trajectories.")] = "trajectories",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Time the library side by side with its slow reference; medians of interleaved repetitions."""
+    from validation.bench import BENCHES
+
+    if what not in BENCHES:
+        refuse(f"WHAT must be one of {', '.join(BENCHES)}, got {what}")
+    result = BENCHES[what]()
+    if as_json:
+        print(json.dumps(result))
+        return
+    for name, value in result.items():
+        console.print(f"{name:32} {value}")

@@ -1,0 +1,110 @@
+"""Doubt: repeat a failed comparison by the literal twin in 50-digit arithmetic, where rounding cannot be the reason."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import mpmath
+import numpy as np
+
+from theory import Claim
+from validation import twin
+from validation.arrays import exact
+from validation.measures.base import Measure, Measured
+from validation.shipped import SHIPPED
+from validation.step import Step
+from validation.trajectories import Run, record
+
+DIGITS = 50
+
+
+def twin_steps(problem, rule: str, w: Any, *, eta: Any, rho: Any, count: int, samples: Any = None) -> list[Step]:
+    """Return the Steps t = 0 .. count of the literal twin on one instance, in the arithmetic of w, eta and rho."""
+    result: list[Step] = []
+    for t, (at, p, g) in enumerate(twin.run(problem, rule, w, eta=eta, rho=rho, steps=count, samples=samples)):
+        index = None if samples is None or t == count else samples[t]
+        zero = at - at
+        result.append(
+            Step(
+                problem,
+                rule,
+                t,
+                at,
+                zero if p is None else p,
+                zero if g is None else g,
+                eta=eta,
+                rho=rho,
+                index=index,
+                previous=result[-1] if result else None,
+            )
+        )
+    return result
+
+
+def confirmed(
+    claim: Claim,
+    measure: Measure,
+    batch,
+    rule,
+    i: int,
+    t: int,
+    *,
+    w,
+    eta,
+    rho,
+    count: int,
+    leaves: int = 1,
+    samples: Sequence[int] | None = None,
+) -> bool:
+    """Return whether the claim fails in 50 digits on instance i of the batch, at step t or after t steps.
+
+    What was float64 data (the problem, the start, eta and rho) is taken digit for digit; the bound must be exceeded by
+    more than 10^(5 - DIGITS) of the size of the terms, and by what is uncertain in the problem's own f*
+    (`certificate`). `samples` are the draws of this instance when the run was sampled. A rule that is a function has no
+    twin; its failures stand as measured.
+    """
+    if not isinstance(rule, str):
+        return True
+    rule = SHIPPED.get(rule, rule)
+    with mpmath.workdps(DIGITS):
+        number = mpmath.mpf
+        instance = batch.instance(i, number)
+        one = {
+            "eta": number(float(eta[i])),
+            "rho": number(float(rho[i])),
+            "count": t if not measure.per_step else count,
+        }
+        start = exact(w[i], number)
+        if measure.per_step:
+            m = measure.evaluate(twin_steps(instance, rule, start, samples=samples, **one)[t])
+        else:
+            records = _records(measure, instance, rule, start, one, leaves)
+            m = measure.evaluate(Run(instance, rule, one["eta"], one["rho"], records, t))
+        return m is not None and fails(claim, m, certificate=instance.certificate)
+
+
+def _records(
+    measure: Measure, instance, rule: str, start: np.ndarray, one: dict[str, Any], leaves: int
+) -> dict[str, Any]:
+    probes = measure.probes
+    if rule == "pair":
+        return record(
+            zip(*(twin_steps(instance, name, start, **one) for name in ("s2sam", "sam")), strict=True), probes
+        )
+    if leaves == 1:
+        return record(twin_steps(instance, rule, start, **one), probes)
+    paths = list(itertools.product(range(instance.samples), repeat=one["count"]))
+    tables = [record(twin_steps(instance, rule, start, samples=path, **one), probes) for path in paths]
+    return {
+        k: [sum(column) / len(paths) for column in zip(*(table[k] for table in tables), strict=True)] for k in probes
+    }
+
+
+def fails(claim: Claim, m: Measured, *, certificate: Any = 0.0) -> bool:
+    """Return whether the comparison fails beyond the last digits of the current precision."""
+    if not claim.domain(**m.constants):
+        return False
+    bound = claim.evaluate(**m.constants)
+    allowance = mpmath.mpf(10) ** (5 - mpmath.mp.dps) * (abs(m.scale) + abs(bound)) + certificate
+    excess = {"upper": m.value - bound, "lower": bound - m.value, "equality": abs(m.value - bound)}[claim.kind]
+    return bool(excess > allowance)

@@ -1,0 +1,71 @@
+"""Sweep: random certified problems on a grid of step sizes and radii; every claim that applies is measured on each run.
+
+Protocol. A family of N random instances; every instance meets every pair (h = eta L, rho), from a start at distance 1.
+Claims about single steps keep the worst step; claims about whole runs are read at several horizons T. With
+`enumerate_samples` all sample paths are run, so that an expectation is a finite sum and no statistical test is needed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import torch
+
+from validation.cells import Row, experiment
+from validation.check import examine
+from validation.judge import Outcome
+from validation.measures import MEASURES
+from validation.problems import FAMILIES
+from validation.shipped import SHIPPED
+
+
+def outcome_row(outcome: Outcome, **extra: object) -> Row:
+    """Return an Outcome as a row."""
+    return {**asdict(outcome), "verdict": str(outcome.verdict), **extra}
+
+
+def applicable(labels: list[str], rule: str, problem, enumerate_samples: bool) -> dict:
+    """Return the measures that speak of this rule on this problem; in expectation, those of whole runs only."""
+    name = SHIPPED.get(rule, rule)
+    chosen = {}
+    for label in labels:
+        m = MEASURES.get(label)
+        if m is None or name not in m.rules or not m.applies(problem):
+            continue
+        in_mean = problem.samples > 1 and not m.per_step
+        if in_mean == enumerate_samples:
+            chosen[label] = m
+    return chosen
+
+
+@experiment
+def sweep(
+    *,
+    labels: list[str],
+    family: str,
+    rule: str,
+    size: int,
+    h: list[float],
+    rho: list[float],
+    count: int,
+    horizons: list[int],
+    seed: int,
+    device: str = "cpu",
+    enumerate_samples: bool = False,
+) -> Iterator[Row]:
+    """Yield one row for each claim, h, rho (and T)."""
+    problem = FAMILIES[family](size, torch.Generator().manual_seed(seed)).to(device)
+    measures = applicable(list(labels), rule, problem, enumerate_samples)
+    if not measures:
+        return
+    for outcome in examine(
+        problem,
+        rule,
+        measures,
+        h=h,
+        rho=rho,
+        count=count,
+        horizons=horizons,
+        seed=seed + 1,
+        enumerate_samples=enumerate_samples,
+    ):
+        yield outcome_row(outcome, family=family, seed=seed, exact_mean=enumerate_samples)

@@ -1,0 +1,59 @@
+"""Figures are pure functions of stored rows: re-drawing never re-runs."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from validation.figures import convergence, error, limits
+from validation.figures.style import RC
+
+FIGURES: dict[str, Callable[[Sequence[dict[str, Any]]], Figure]] = {
+    "A1": error.a1,
+    "A2": error.a2,
+    "A3": error.a3,
+    "A4": error.a4,
+    "A5": error.a5,
+    "B1": convergence.b1,
+    "B1'": convergence.b1_weights,
+    "B1''": convergence.b1_same_batch,
+    "B2": convergence.b2,
+    "B3": convergence.b3,
+    "B4": convergence.b4,
+    "B4'": convergence.b4_distance,
+    "tightness": convergence.tightness,
+    "B5": limits.b5,
+    "B6": limits.b6,
+    "B7": limits.b7,
+    "B8": limits.b8,
+}
+SUMMARY = {"tightness": ("A4", "B1'", "B4", "B4'")}  # figures about several claims
+
+
+def file_name(figure: str) -> str:
+    """Return the name of a figure's file: B1'' is B1pp.svg."""
+    return figure.replace("'", "p") + ".svg"
+
+
+def draw(rows: Sequence[dict[str, Any]], folder: Path, *, suffix: str = ".svg") -> dict[str, Path]:
+    """Draw every figure that has rows behind it, and return where; the files depend on the rows alone.
+
+    Args:
+        rows: as stored.
+        folder: is created.
+        suffix: ".svg", or ".png" to look at one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    groups = {row["claim"].partition(".")[0] for row in rows}
+    drawn: dict[str, Path] = {}
+    for name, figure in FIGURES.items():
+        if not groups.intersection(SUMMARY.get(name, (name,))):
+            continue
+        path = (folder / file_name(name)).with_suffix(suffix)
+        options: Any = {**RC, "svg.hashsalt": name}
+        with mpl.rc_context(options):
+            figure(rows).savefig(path, metadata={"Date": None} if suffix == ".svg" else None, dpi=160)
+        drawn[name] = path
+    return drawn

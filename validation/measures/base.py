@@ -1,0 +1,68 @@
+"""The left side of every claim, and the constants it was measured with: the bridge from a run to a statement.
+
+A step measure reads one Step, a run measure reads the records of a whole Run. Both return Measured values or None where
+the claim says nothing (the first step, say). The same functions serve batches in float64 and one instance in 50 digits.
+`scale` is the size of the numbers whose rounding the comparison inherits (see `judge.rounding_slack`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from theory import CLAIMS
+from theory.arithmetic import maximum
+from validation.trajectories import Probe
+
+ROOT_UNIT = 2.0**-26  # a root below this times the size of its argument's terms is lost in their rounding
+
+
+class Measured(NamedTuple):
+    """Left side of a claim, the constants of its right side, and the magnitude whose rounding error it carries."""
+
+    value: Any
+    constants: Mapping[str, Any]
+    scale: Any
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How to measure one claim: on which rules and problems, per step or per run, from which probes."""
+
+    rules: tuple[str, ...]
+    evaluate: Callable[[Any], Measured | None]
+    applies: Callable[[Any], bool] = lambda problem: True
+    probes: Mapping[str, Probe] = field(default_factory=dict)  # empty: measured at every step
+
+    @property
+    def per_step(self) -> bool:
+        """Whether the claim speaks of single steps."""
+        return not self.probes
+
+
+MEASURES: dict[str, Measure] = {}
+ANY = ("sgd", "sam", "s2sam")
+
+
+def measure(label: str, rules: tuple[str, ...] = ANY, **options: Any) -> Callable:
+    """Register the decorated function as the measure of the claim with this label."""
+    if label not in CLAIMS:
+        raise ValueError(f"label must name a registered claim, got {label!r}")
+
+    def decorate(function: Callable) -> Callable:
+        MEASURES[label] = Measure(rules=rules, evaluate=function, **options)
+        return function
+
+    return decorate
+
+
+def mean(values: Any) -> Any:
+    """Return the mean over time, the first axis."""
+    return sum(values) / len(values)
+
+
+def largest(values: Any) -> Any:
+    """Return the maximum over time, the first axis."""
+    top = values[0]
+    for value in values[1:]:
+        top = maximum(top, value)
+    return top

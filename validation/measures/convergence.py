@@ -1,0 +1,154 @@
+"""B: what whole runs do; the constants are taken as realised, so that the bounds have no room to spare."""
+
+from typing import Any
+
+from theory.arithmetic import maximum, sqrt
+from validation.measures.base import ROOT_UNIT, Measured, largest, mean, measure
+from validation.step import Step, dot, norm, scale, unit
+from validation.trajectories import Probe, Run
+
+_F: dict[str, Probe] = {
+    "f": lambda s: s.f_w,
+    "noise": lambda s: s.problem.f_size(s.w) + norm(s.a) * norm(s.w),
+    "p_sq": lambda s: dot(s.p, s.p),
+}
+_GRAD: dict[str, Probe] = {**_F, "a_sq": lambda s: dot(s.a, s.a), "b_sq": lambda s: dot(s.b, s.b)}
+_DIST: dict[str, Probe] = {
+    **_GRAD,
+    "dist_sq": lambda s: s.dist_sq,
+    "dist_noise": lambda s: s.dist_sq + sqrt(s.dist_sq) * (norm(s.w) + norm(s.problem.w_star)),
+}
+
+
+def _descent(run: Run, left: Any) -> Measured:
+    L, eta = run.problem.L, run.eta
+    P2 = mean(run["p_sq"])
+    size = abs(left) + L**2 * P2 + 2 * largest(run["noise"]) / (eta * run.T)
+    constants = {
+        "eta": eta,
+        "L": L,
+        "gap": run.at("f", 0) - run.at("f", -1),
+        "T": run.T,
+        "P2": P2,
+        "sigma2": run.problem.sigma2,
+    }
+    return Measured(left, constants, size)
+
+
+@measure("B1", probes=_GRAD)
+def _b1(run: Run) -> Measured:
+    return _descent(run, mean(run["a_sq"]) + (1 - run.eta * run.problem.L) * mean(run["b_sq"]))
+
+
+@measure("B1.isotropic", probes=_GRAD, applies=lambda p: bool((p.mu == p.L).all() and (p.sigma2 == 0).all()))
+def _b1_isotropic(run: Run) -> Measured:
+    m = _b1(run)
+    return Measured(m.value, {**m.constants, "mu": run.problem.mu}, m.scale)
+
+
+@measure("B1'", probes=_GRAD)
+def _b1_weights(run: Run) -> Measured:
+    m = _descent(run, mean(run["a_sq"]))
+    root, c, size = sqrt(m.value), m.constants, m.scale
+    h = c["eta"] * c["L"]
+    inner = c["L"] ** 2 * c["P2"] + (2 - h) * (2 * c["gap"] / (c["eta"] * c["T"]) + h * c["sigma2"])
+    # an error e of what stands under a root is one of e/root, and at most sqrt(e), of the root
+    least = ROOT_UNIT * sqrt(size) + (size == 0)
+    shaken = size / maximum(root, least) + size / (maximum(sqrt(maximum(inner, 0 * inner)), least) * (2 - h))
+    return Measured(root, c, root + shaken)
+
+
+@measure("B1''", ("sam-same-batch",), probes={**_GRAD, "mean_sq": lambda s: dot(s.mean_g, s.mean_g)})
+def _b1_same_batch(run: Run) -> Measured:
+    m = _descent(run, mean(run["a_sq"]) + (1 - run.eta * run.problem.L) * mean(run["mean_sq"]))
+    constants = {k: v for k, v in m.constants.items() if k != "P2"}
+    return Measured(m.value, {**constants, "rho": run.rho}, m.scale)
+
+
+def _known_minimum(p: Any) -> bool:
+    return bool((p.mu >= 0).all()) and p.w_star is not None
+
+
+@measure("B3", probes=_DIST, applies=_known_minimum)
+def _b3(run: Run) -> Measured:
+    p, eta = run.problem, run.eta
+    left = mean(run["f"]) - p.f_star + (1 - eta * p.L) / (2 * p.L) * mean(run["b_sq"])
+    P2 = mean(run["p_sq"])
+    size = abs(left) + p.L * P2 + largest(run["noise"]) + largest(run["dist_noise"]) / (eta * run.T)
+    constants = {
+        "eta": eta,
+        "L": p.L,
+        "R2": run.at("dist_sq", 0) - run.at("dist_sq", -1),
+        "T": run.T,
+        "P2": P2,
+        "sigma2": p.sigma2,
+    }
+    return Measured(left, constants, size)
+
+
+@measure(
+    "B3.isotropic",
+    probes=_DIST,
+    applies=lambda p: _known_minimum(p) and bool((p.mu == p.L).all() and (p.sigma2 == 0).all()),
+)
+def _b3_isotropic(run: Run) -> Measured:
+    m = _b3(run)
+    return Measured(m.value, {**m.constants, "mu": run.problem.mu}, m.scale)
+
+
+def _has_pl(p: Any) -> bool:
+    return bool((p.pl > 0).all())
+
+
+@measure("B4.path", probes=_F, applies=_has_pl)
+def _b4_path(run: Run) -> Measured:
+    p = run.problem
+    left, gap = run.at("f", -1) - p.f_star, run.at("f", 0) - p.f_star
+    constants = {"eta": run.eta, "L": p.L, "mu": p.pl, "gap": gap, "P2": list(run["p_sq"]), "sigma2": p.sigma2}
+    return Measured(left, constants, abs(left) + largest(run["noise"]) + p.L**2 / p.pl * largest(run["p_sq"]))
+
+
+@measure("B4", probes=_F, applies=_has_pl)
+def _b4(run: Run) -> Measured:
+    m = _b4_path(run)
+    constants = {k: v for k, v in m.constants.items() if k != "P2"}
+    return Measured(m.value, {**constants, "T": run.T, "rho": run.rho}, m.scale)
+
+
+@measure("B4'", probes=_DIST, applies=lambda p: bool((p.mu > 0).all()) and p.w_star is not None)
+def _b4_distance(run: Run) -> Measured:
+    p = run.problem
+    constants = {
+        "eta": run.eta,
+        "L": p.L,
+        "mu": p.mu,
+        "R2": run.at("dist_sq", 0),
+        "P2": list(run["p_sq"]),
+        "sigma2": p.sigma2,
+    }
+    return Measured(run.at("dist_sq", -1), constants, largest(run["dist_noise"]) + p.L / p.mu * largest(run["p_sq"]))
+
+
+@measure("B5.lower", ("sam", "s2sam"), applies=lambda p: bool((p.mu > 0).all()))
+def _b5_lower(s: Step) -> Measured | None:
+    if s.previous is None or s.index is not None:
+        return None
+    before = s.previous
+    size = s.problem.L * (norm(s.w) + norm(before.w) + s.rho)
+    constants = {"eta": before.eta, "mu": s.problem.mu, "rho": norm(before.p)}
+    return Measured(maximum(norm(before.a), norm(s.a)), constants, size)
+
+
+@measure("B6", ("s2sam",))
+def _b6(s: Step) -> Measured | None:
+    before = s.previous
+    if before is None:
+        return None
+    shadow = before.y - scale(before.eta, before.g) + scale(s.rho, unit(before.g)) - before.p
+    size = norm(s.y) + norm(before.y) + before.eta * norm(before.g) + s.rho
+    return Measured(norm(s.y - shadow), {}, size)
+
+
+@measure("B6.distance", ("s2sam",))
+def _b6_distance(s: Step) -> Measured:
+    return Measured(norm(s.w - s.y), {"rho": s.rho}, norm(s.w) + s.rho)

@@ -1,0 +1,79 @@
+"""Networks to train: small, and smooth where a claim needs a smoothness constant."""
+
+import torch
+from torch import Tensor, nn
+
+
+class CompactCNN(nn.Module):
+    """Two convolutions and a linear layer for small images; GELU keeps the loss smooth, nothing is batch-normalised.
+
+    Args:
+        classes: number of outputs. channels: input channels. side: height and width of the images (a multiple of 4).
+        width: channels of the first convolution; the second has twice as many.
+
+    Raises:
+        ValueError: when side is not a positive multiple of 4.
+    """
+
+    def __init__(self, classes: int = 10, *, channels: int = 1, side: int = 8, width: int = 8):
+        super().__init__()
+        if side < 4 or side % 4:
+            raise ValueError(f"side must be a positive multiple of 4, got {side}; pad or crop the images")
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, width, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Flatten(),
+        )
+        self.classifier = nn.Linear(2 * width * (side // 4) ** 2, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (n, channels, side, side) to logits (n, classes)."""
+        return self.classifier(self.features(x))
+
+
+class NetworkLoss:
+    """The mean cross-entropy of a network as a function of one flat weight vector, with the interface of a problem.
+
+    A batch of one instance: w is (1, d) float64. Nothing is known of it but the data; `L` is nan until estimated.
+
+    Args:
+        model: the network, converted to float64. x, y: images (n, ...) and labels (n,).
+        name: for rows.
+    """
+
+    samples, size, w_star, certificate = 1, 1, None, 0.0
+
+    def __init__(self, model: nn.Module, x: Tensor, y: Tensor, name: str):
+        self.model, self.x, self.y, self.name = model.double(), x.double(), y, name
+        self.shapes = {k: p.shape for k, p in model.named_parameters()}
+        zero = torch.zeros(1, dtype=torch.float64)
+        self.L, self.mu, self.pl, self.sigma2, self.f_noise = zero * torch.nan, zero - torch.inf, zero, zero, zero + 1.0
+        self.dim = sum(s.numel() for s in self.shapes.values())
+        self.width = len(y)  # the loss is a mean over the images: its longest sum
+
+    def start(self) -> Tensor:
+        """Return the network's own initial weights, (1, d)."""
+        return torch.cat([p.detach().reshape(-1) for p in self.model.parameters()])[None].clone()
+
+    def take(self, index: Tensor) -> "NetworkLoss":
+        """Return the problem itself: there is one instance."""
+        del index
+        return self
+
+    def f(self, w: Tensor) -> Tensor:
+        """Return the loss at w, (1, d) -> (1,)."""
+        sizes = [s.numel() for s in self.shapes.values()]
+        parts = {k: v.view(s) for (k, s), v in zip(self.shapes.items(), w[0].split(sizes), strict=True)}
+        logits = torch.func.functional_call(self.model, parts, (self.x,))
+        return nn.functional.cross_entropy(logits, self.y)[None]
+
+    def f_size(self, w: Tensor) -> Tensor:
+        """Return the size of the numbers whose rounding f carries: the loss itself and the logits behind it, (1,)."""
+        return self.f(w) + 1
+
+    def grad(self, w: Tensor) -> Tensor:
+        """Return the gradient at w, (1, d) -> (1, d)."""
+        w = w.detach().clone().requires_grad_(True)
+        return torch.autograd.grad(self.f(w).sum(), w)[0]

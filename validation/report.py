@@ -1,0 +1,86 @@
+"""The report: one self-contained page, a pure function of rows and of the figures drawn from them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from theory import NOTATION
+from validation.figures import SUMMARY
+from validation.standing import Standing, standings
+
+
+def inline(path: Path) -> str:
+    """Return an SVG file as an element to stand inside a page: no prologue, scaled to its box, ids of its own."""
+    text = path.read_text()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(
+        r'(<svg[^>]*?) width="([0-9.]+)pt"',
+        lambda m: f'{m[1]} style="width:100%;max-width:{float(m[2]) * 1.45:.0f}px"',
+        text,
+        count=1,
+    )
+    prefix = re.sub(r"\W", "_", path.stem)
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
+    return re.sub(r'(url\(#|href="#)', rf"\1{prefix}-", text)
+
+
+def sections(table: Sequence[Standing], figures: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """Return one section for each group of claims: its standings, its figure and the command that reproduces it."""
+    groups: dict[str, list[Standing]] = {}
+    for s in table:
+        groups.setdefault(s.claim.group, []).append(s)
+    return [
+        {
+            "group": group,
+            "standings": members,
+            "figure": inline(figures[group]) if group in figures else "",
+            "command": f"s2sam validate --claims {group}".replace("''", "\"''\"").replace("1'", '1"\'"')
+            if "'" in group
+            else f"s2sam validate --claims {group}",
+        }
+        for group, members in groups.items()
+    ]
+
+
+def write(
+    rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Path], path: Path, labels: Sequence[str] | None = None
+) -> None:
+    """Write the page to `path` (its folder is created) for the claims of these labels (default: all)."""
+    table = standings(rows, labels)
+    source = files("validation").joinpath("templates/report.html.j2").read_text()
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": number, "count": lambda n: f"{n:,}", "run": run_of}
+    newest = rows[-1] if rows else {}
+    page = environment.from_string(source).render(
+        standings=table,
+        sections=sections(table, figures),
+        notation=NOTATION,
+        provenance=newest,
+        summary=[inline(figures[name]) for name in SUMMARY if name in figures],
+        instances=sum(s.n for s in table),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page)
+
+
+def number(value: float | None) -> str:
+    """Return a number as a table shows it."""
+    if value is None:
+        return ""
+    if value == 0:
+        return "0"
+    return f"{value:.3f}" if 0.001 <= abs(value) < 1000 else f"{value:.2e}"
+
+
+def run_of(row: Mapping[str, Any]) -> str:
+    """Return where a row comes from, in one line."""
+    at = ", ".join(f"{k} = {v:g}" for k, v in row["at"].items())
+    constants = ", ".join(f"{k} = {v:.6g}" for k, v in row["constants"].items())
+    return f"{row['rule']} on {row['family']} ({at}; seed {row['seed']}, step {row['t']}): {constants}"
