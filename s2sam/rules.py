@@ -144,13 +144,13 @@ def _power(size: Tensor, work: torch.dtype) -> Tensor:
 
 def _peak(tensors: Sequence[Tensor], batched: bool) -> Tensor:
     """Return the largest magnitude, shape () or (N,)."""
-    ends: list[Tensor] = []
-    for t in tensors:
-        if t.numel():
-            ends += torch.aminmax(t.unsqueeze(-1).flatten(1), dim=1) if batched else torch.aminmax(t)
-    if not ends:
+    if batched:
+        peaks = [t.unsqueeze(-1).flatten(1).abs().amax(1) for t in tensors if t.numel()]
+    else:  # in one pass, without a copy of the tensor
+        peaks = [torch.stack(torch.aminmax(t)).abs_().amax() for t in tensors if t.numel()]
+    if not peaks:
         return torch.zeros(len(tensors[0]) if batched else (), device=tensors[0].device)
-    return torch.stack([end.to(ends[0].device) for end in ends]).abs_().amax(0)
+    return peaks[0] if len(peaks) == 1 else torch.stack([peak.to(peaks[0].device) for peak in peaks]).amax(0)
 
 
 def _norm(tensors: Sequence[Tensor], batched: bool) -> Tensor:

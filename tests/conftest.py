@@ -13,6 +13,7 @@ import torch
 hypothesis.settings.register_profile("dev", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=40, deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.register_profile("deep", max_examples=2000, deadline=None)
+torch.set_num_threads(1)  # small tensors: a second thread brings nothing, and on a busy machine each barrier waits
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 

@@ -3,6 +3,7 @@
 `check(claim, rule, problems)` is the call for a claim and a rule of your own; `examine` checks many claims on one run.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from validation.judge import Outcome, Tally
 from validation.measures import MEASURES, Measure
 from validation.shipped import SHIPPED, optimizer_steps
 from validation.trajectories import Rule, Run, record, sample_paths, steps
+
+MOST_PATHS = 4096  # sample paths of one instance
 
 
 def check(
@@ -39,10 +42,34 @@ def check(
         count: number of steps.
         seed: of the starting points, at distance 1 from the center.
         measure: how to measure the claim; default the registered one.
+
+    Raises:
+        ValueError: when the registered measure does not speak of this rule or problem, or when the claim is one in
+            expectation and the problem has too many sample paths to run them all.
     """
     claim = CLAIMS[claim] if isinstance(claim, str) else claim
-    table = {claim.label: measure or MEASURES[claim.label]}
-    return examine(problem, rule, table, h=h, rho=rho, count=count, horizons=(count,), seed=seed, claims=[claim])
+    chosen = measure or MEASURES[claim.label]
+    name = SHIPPED.get(rule, rule) if isinstance(rule, str) else None
+    if measure is None and name is not None and name not in chosen.rules:
+        raise ValueError(f"rule must be one of {', '.join(chosen.rules)} for {claim.label}, got {rule!r}")
+    if measure is None and not chosen.applies(problem):
+        raise ValueError(f"problem must satisfy the hypotheses of {claim.label}, got {problem.name}; see its statement")
+    expectation = problem.samples > 1 and not chosen.per_step
+    if expectation and problem.samples**count > MOST_PATHS:
+        most = int(math.log(MOST_PATHS, problem.samples))
+        raise ValueError(f"count must be <= {most} where all {problem.samples}^count sample paths are run, got {count}")
+    return examine(
+        problem,
+        rule,
+        {claim.label: chosen},
+        h=h,
+        rho=rho,
+        count=count,
+        horizons=(count,),
+        seed=seed,
+        enumerate_samples=expectation,
+        claims=[claim],
+    )
 
 
 def _stream(rule: str | Rule, batch, w: Tensor, samples: Tensor | None, **fixed: Any):
@@ -68,9 +95,11 @@ def examine(
 ) -> list[Outcome]:
     """Check several claims on one run of the grid h x rho x instances; run measures are read at every horizon.
 
-    With `enumerate_samples` every path of samples is run and expectations are exact. The rule "pair" runs S2-SAM and
-    SAM side by side from one start.
+    With `enumerate_samples` every path of samples is run and expectations are exact (whole runs only). The rule "pair"
+    runs S2-SAM and SAM side by side from one start.
     """
+    if enumerate_samples and any(m.per_step for m in measures.values()):
+        raise ValueError("enumerate_samples must be False for claims about single steps, got True; check them apart")
     by_label = {c.label: c for c in claims} if claims else CLAIMS
     grid = [(a, b) for a in h for b in rho]
     leaves = problem.samples**count if enumerate_samples else 1
@@ -111,7 +140,7 @@ def examine(
             for g, (a, b) in enumerate(grid)
         ]
 
-    outcomes = [x for tally in tallies.values() if tally.worst for x in fold(tally, count)]
+    outcomes = [x for tally in tallies.values() if tally.counts for x in fold(tally, count)]
     for label, m in measures.items():
         for T in horizons if not m.per_step else ():
             tally = Tally(by_label[label], m, problem.width)

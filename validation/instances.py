@@ -72,6 +72,11 @@ class Problem(ABC):
         """
         return SPARE * 2 * (self.width + 8) * U * self.f_size(w)
 
+    def f_given(self, w: Vector, gradient: Vector) -> Scalar:
+        """Return f(w), given grad f(w), by whose help it may cost less."""
+        del gradient
+        return self.f(w)
+
     @property
     def samples(self) -> int:
         """Number S of equally likely samples whose gradients average to grad; 1 when deterministic."""

@@ -4,7 +4,7 @@ A comparison that fails in float64 is doubted: the literal twin repeats it in 50
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -16,9 +16,8 @@ from theory import Claim
 from validation.measures import Measure, Measured
 from validation.trajectories import Rule
 
-BEYOND_ROUNDING = (
-    1000.0  # times the rounding allowance: what no rounding explains, even where the allowance is too tight
-)
+Doubt = Callable[[Claim, Measure, int, int], bool]
+BEYOND_ROUNDING = 1000.0  # rounding allowances: what no rounding explains, even where an allowance is too tight
 
 
 class Verdict(StrEnum):
@@ -59,7 +58,8 @@ def rounding_slack(dtype: torch.dtype, steps: int, scale: Any, *, width: int = 8
 class Judged:
     """One comparison per instance: tensors of shape (N,).
 
-    `ratio` is above 1 exactly when the claim fails there; `excess` says by how many times the rounding allowance.
+    `excess` is how far the claim is missed, in rounding allowances: it fails where that is not <= 1 (nan fails too).
+    `ratio` says how tight the comparison is, and is above 1 exactly where it fails.
     """
 
     measured: Tensor
@@ -67,30 +67,39 @@ class Judged:
     slack: Tensor
     ratio: Tensor
     excess: Tensor
+    fails: Tensor
     inside: Tensor
     vacuous: Tensor
 
 
 def judge(claim: Claim, m: Measured, *, steps: int, width: int) -> Judged:
-    """Compare measured with bound, elementwise; never raises for constants outside the domain, but marks them."""
+    """Compare measured with bound, elementwise; never raises for constants outside the domain, but marks them.
+
+    A number that is not finite, on either side or among the realised constants, is a failure, never "outside".
+    """
     value = m.value
     like = torch.zeros_like(value)
-    inside = like.bool() | claim.domain(**m.constants)
+    numbers = [value, *(v for c in m.constants.values() for v in (c if isinstance(c, list) else [c]))]
+    broken = torch.stack([~torch.isfinite(like + v) for v in numbers]).any(0)
+    inside = broken | claim.domain(**m.constants)
     bound = claim.evaluate(**m.constants) + like
     slack = rounding_slack(value.dtype, steps, m.scale + bound.abs(), width=width) + like
     vacuous = like.bool()
-    excess = {"upper": value - bound, "lower": bound - value, "equality": (value - bound).abs()}[claim.kind] / slack
+    missed = {"upper": value - bound, "lower": bound - value, "equality": (value - bound).abs()}[claim.kind]
+    excess = torch.where(value == bound, like, missed / slack).nan_to_num(nan=torch.inf)
     if claim.kind == "upper":
-        ratio = value / (bound + slack)
+        limit = bound + slack
+        ratio = torch.where(limit > 0, value / limit, torch.where(value > limit, torch.inf, limit / value))
         if claim.trivial is not None:
             vacuous = bound >= claim.trivial(**m.constants)
     elif claim.kind == "lower":
-        ratio = torch.where(value + slack >= bound, ((bound - slack) / value).clamp(0, 1), torch.inf)
+        ratio = (bound - slack) / value
     else:
         ratio = excess
-    ratio = torch.where((value == 0) & (bound == 0), like, ratio)
-    ratio, excess = (torch.where(x.isnan(), torch.inf, x) for x in (ratio, excess))
-    return Judged(value, bound, slack, ratio, excess, inside, vacuous & inside)
+    fails = inside & (broken | ~(excess <= 1))
+    above = ratio.clamp(min=1 + 2.0**-52).nan_to_num(nan=torch.inf) if claim.kind != "lower" else like + torch.inf
+    ratio = torch.where(fails, above, ratio.clamp(0, 1).nan_to_num(nan=0.0))
+    return Judged(value, bound, slack, ratio, excess, fails, inside, vacuous & inside & ~fails)
 
 
 @dataclass(frozen=True)
@@ -128,11 +137,12 @@ class Outcome:
 
 
 class Tally:
-    """Keeps, for every instance, the worst comparison so far; then folds the instances of a group into an Outcome."""
+    """Keeps each instance's tightest comparison and its worst failure; folds a group of instances into an Outcome."""
 
     def __init__(self, claim: Claim, measure: Measure, width: int):
         self.claim, self.measure, self.width = claim, measure, width
-        self.worst: dict[str, Tensor] = {}
+        self.tightest: dict[str, Tensor] = {}
+        self.accused: dict[str, Tensor] = {}
         self.counts: dict[str, Tensor] = {}
 
     def add(self, m: Measured | None, t: int) -> None:
@@ -140,67 +150,61 @@ class Tally:
         if m is None:
             return
         j = judge(self.claim, m, steps=t + 1, width=self.width)
-        fail = j.inside & (j.ratio > 1)
-        flags = {
-            "OUTSIDE_DOMAIN": ~j.inside,
-            "VACUOUS": j.vacuous & ~fail,
-            "VIOLATED": fail,
-            "HOLDS": j.inside & ~fail & ~j.vacuous,
-        }
+        holds = j.inside & ~j.fails & ~j.vacuous
+        flags = {"OUTSIDE_DOMAIN": ~j.inside, "VACUOUS": j.vacuous, "VIOLATED": j.fails, "HOLDS": holds}
         for name, flag in flags.items():
             self.counts[name] = self.counts.get(name, 0) + flag.long()
-        ratio = torch.where(j.inside, j.ratio, -1.0)
-        scalars = {k: torch.zeros_like(ratio) + v for k, v in m.constants.items() if not isinstance(v, list)}
-        now = {
-            "ratio": ratio,
-            "measured": j.measured,
-            "bound": j.bound,
-            "slack": j.slack,
-            "excess": j.excess,
-            "t": torch.full_like(ratio, t),
-            **scalars,
-        }
-        if not self.worst:
-            self.worst = now
-        else:
-            better = ratio > self.worst["ratio"]
-            self.worst = {k: torch.where(better, now[k], old) for k, old in self.worst.items()}
+        like = torch.zeros_like(j.ratio)
+        scalars = {k: like + v for k, v in m.constants.items() if not isinstance(v, list)}
+        own = {"ratio": j.ratio, "measured": j.measured, "bound": j.bound, "slack": j.slack, "t": like + t}
+        self.tightest = _larger(self.tightest, torch.where(j.inside & ~j.fails, j.ratio, -1.0), own | scalars)
+        self.accused = _larger(self.accused, torch.where(j.fails, j.excess, -1.0), own | scalars)
 
-    def outcome(self, members: Tensor, problem, rule: str | Rule, doubt, at: Mapping[str, float]) -> Outcome:
+    def outcome(self, members: Tensor, problem, rule: str | Rule, doubt: Doubt, at: Mapping[str, float]) -> Outcome:
         """Fold the instances `members` into an Outcome; `doubt(claim, measure, instance, t)` repeats a failure.
 
-        A failure that 50 digits do not confirm is rounding, provided that it is small. A large one means that the run
-        and the twin are not the same method, and stands.
+        Each instance's largest failure is doubted, from the largest on. One that 50 digits do not confirm is rounding,
+        provided that it is small. A large one means that the run and the twin are not the same method, and stands.
         """
         counts = Counter({k: int(v[members].sum()) for k, v in self.counts.items()})
-        ratios = self.worst["ratio"][members]
-        order = ratios.argsort(descending=True)
-        for k in order[: int((ratios > 1).sum())]:
-            i = int(members[k])
-            beyond = float(self.worst["excess"][i]) > BEYOND_ROUNDING
-            if beyond or doubt(self.claim, self.measure, i, int(self.worst["t"][i])):
-                order = torch.cat([k[None], order[order != k]])  # the numbers reported are those of a confirmed failure
-                break
-            ratios[k] = 1.0  # rounding after all
-        else:
-            counts["HOLDS"] += counts.pop("VIOLATED", 0)
-        i = int(members[order[0]])
+        excess, ratios = self.accused["score"][members], self.tightest["score"][members]
+        suspects = [int(members[k]) for k in excess.argsort(descending=True)[: int((excess >= 0).sum())]]
+        guilty = next((i for i in suspects if self._stands(i, doubt)), None)
+        table, i = self.tightest, int(members[ratios.argmax()])
+        if guilty is not None:
+            table, i = self.accused, guilty
+        elif suspects:
+            counts["HOLDS"] += counts.pop("VIOLATED")
+            table, i = self.accused, suspects[0]
+        numbers = {k: float(v[i]) for k, v in table.items() if k != "score"}
+        if guilty is None and suspects:
+            numbers["ratio"] = 1.0  # acquitted: equal to within rounding
         verdict = next((v for v in ("VIOLATED", "HOLDS", "VACUOUS") if counts[v]), "OUTSIDE_DOMAIN")
-        reserved = ("ratio", "measured", "bound", "slack", "excess", "t")
-        numbers = {k: float(v[i]) for k, v in self.worst.items()}
+        reserved = ("ratio", "measured", "bound", "slack", "t")
+        known = ratios[ratios >= 0]
         return Outcome(
             claim=self.claim.label,
             problem=problem.name,
             rule=rule if isinstance(rule, str) else rule.__name__,
             verdict=Verdict(verdict),
-            measured=numbers["measured"],
-            bound=numbers["bound"],
-            slack=numbers["slack"],
-            ratio=float(ratios[order[0]]),
-            median=float(ratios.median()),
+            **{k: numbers[k] for k in reserved[:-1]},
+            median=float(known.median()) if len(known) else numbers["ratio"],
             n=sum(counts.values()) - counts["OUTSIDE_DOMAIN"],
             counts=dict(+counts),
             constants={k: v for k, v in numbers.items() if k not in reserved},
             at=at,
             t=int(numbers["t"]),
         )
+
+    def _stands(self, i: int, doubt: Doubt) -> bool:
+        beyond = float(self.accused["score"][i]) > BEYOND_ROUNDING
+        return beyond or doubt(self.claim, self.measure, i, int(self.accused["t"][i]))
+
+
+def _larger(table: dict[str, Tensor], score: Tensor, now: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Keep, for each instance, the entry with the larger score."""
+    now = now | {"score": score}
+    if not table:
+        return now
+    better = score > table["score"]
+    return {k: torch.where(better, now[k], old) for k, old in table.items()}

@@ -69,6 +69,11 @@ class NetworkLoss:
         logits = torch.func.functional_call(self.model, parts, (self.x,))
         return nn.functional.cross_entropy(logits, self.y)[None]
 
+    def f_given(self, w: Tensor, gradient: Tensor) -> Tensor:
+        """Return the loss at w, (1,); the gradient does not help."""
+        del gradient
+        return self.f(w)
+
     def f_size(self, w: Tensor) -> Tensor:
         """Return the size of the numbers whose rounding f carries: the loss itself and the logits behind it, (1,)."""
         return self.f(w) + 1

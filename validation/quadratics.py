@@ -73,8 +73,11 @@ class Quadratic(Problem):
 
     def f(self, w: Vector) -> Scalar:
         """Return <w - c, H (w - c)>/2."""
-        x = w - self.center
-        return dot(x, matvec(self.H, x)) / 2
+        return self.f_given(w, self.grad(w))
+
+    def f_given(self, w: Vector, gradient: Vector) -> Scalar:
+        """Return <w - c, grad f(w)>/2."""
+        return dot(w - self.center, gradient) / 2
 
     def grad(self, w: Vector) -> Vector:
         """Return H (w - c)."""

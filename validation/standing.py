@@ -46,9 +46,9 @@ def standing(claim: Claim, rows: Sequence[Row]) -> Standing:
     estimates = tuple(r for r in mine if r.get("estimate"))
     inside = [r for r in firm if r["verdict"] != "OUTSIDE_DOMAIN"]
     violated = [r for r in inside if r["verdict"] == "VIOLATED"]
-    top = max(inside, key=lambda r: r["ratio"], default=None)
+    top = max(inside, key=lambda r: float(r["ratio"]), default=None)
     if violated:
-        verdict, top = REFUTED, max(violated, key=lambda r: r["ratio"])
+        verdict, top = REFUTED, max(violated, key=lambda r: float(r["ratio"]))
     elif any(r["verdict"] == "HOLDS" for r in inside):
         verdict = f"{SUPPORTED} IF {claim.condition}" if claim.condition else SUPPORTED
     else:

@@ -51,12 +51,13 @@ class Step:
         t: step index; w, p, g: weights, perturbation and (sampled) gradient at y = w + p, shape (N, d) or (d,).
         eta, rho: step size and radius of this step, one number per instance.
         index: sample drawn at this step, (N,) or int, None when deterministic.
+        replay: function of a sample index: the g of this step, had that sample been drawn; None for the twin's runs.
         previous: the step before, None at t = 0.
     """
 
-    def __init__(self, problem, rule, t, w, p, g, *, eta, rho, index=None, previous=None):
+    def __init__(self, problem, rule, t, w, p, g, *, eta, rho, index=None, replay=None, previous=None):
         self.problem, self.rule, self.t, self.w, self.p, self.g = problem, rule, t, w, p, g
-        self.eta, self.rho, self.index, self.previous = eta, rho, index, previous
+        self.eta, self.rho, self.index, self.replay, self.previous = eta, rho, index, replay, previous
 
     @cached_property
     def y(self) -> Vector:
@@ -76,12 +77,12 @@ class Step:
     @cached_property
     def f_w(self) -> Scalar:
         """The objective at w."""
-        return self.problem.f(self.w)
+        return self.problem.f_given(self.w, self.a)
 
     @cached_property
     def f_y(self) -> Scalar:
         """The objective at y."""
-        return self.problem.f(self.y)
+        return self.problem.f_given(self.y, self.b)
 
     @cached_property
     def p_sam(self) -> Vector:
@@ -101,12 +102,17 @@ class Step:
 
     @cached_property
     def mean_g(self) -> Vector:
-        """E[g_t | past]: the gradient averaged over the samples that this step could have drawn, by enumeration."""
-        if self.rule != "sam-same-batch":
+        """E[g_t | past]: the mean of g over the samples that this step could have drawn, the rule replayed for each."""
+        if self.index is None:
             return self.b
-        samples, total = self.problem.samples, zeros_like(self.w)
-        for k in range(samples):
+        total = zeros_like(self.w)
+        for k in range(self.problem.samples):
             index = torch.full_like(self.index, k) if isinstance(self.index, torch.Tensor) else k
+            total = total + (self.replay or self._by_name)(index)
+        return total / self.problem.samples
+
+    def _by_name(self, index: Any) -> Vector:
+        y = self.y
+        if self.rule == "sam-same-batch":
             y = self.w + scale(self.rho, unit(self.problem.sample_grad(self.w, index)))
-            total = total + self.problem.sample_grad(y, index)
-        return total / samples
+        return self.problem.sample_grad(y, index)

@@ -102,7 +102,14 @@ def _sweeps(s: Size, labels: list[str], seed: int, device: str) -> list[Cell]:
             tree = {**fixed, "count": s.paths, "horizons": list(range(1, s.paths + 1)), "rho": list(RHO[1:])}
             result += [
                 Cell.of("sweep", family=family, rule=rule, size=8, enumerate_samples=True, **tree)
-                for rule in ("sgd", "sam", "s2sam", "sam-same-batch")
+                for rule in ("sam", "s2sam", "sam-same-batch")
+            ]
+            still = {**tree, "rho": [0.0]}
+            result.append(Cell.of("sweep", family=family, rule="sgd", size=8, enumerate_samples=True, **still))
+        for family in ("strong", "cosine", "logcosh-ridge"):
+            result += [
+                Cell.of("sweep", family=family, rule=rule, size=s.instances, sparsity=0.5, **fixed)
+                for rule in ("s2sam", "pair")
             ]
         shipped = {**fixed, "count": min(s.count, 40), "horizons": [h for h in s.horizons if h <= 40], "device": "cpu"}
         result += [
@@ -117,7 +124,7 @@ def _floors() -> list[Cell]:
     exact = [Cell.of("floor_rational", h=h, rho="1/3", w0="5/7", count=200) for h in ("1/10", "1/2", "9/10")]
     return [
         *exact,
-        Cell.of("floor_float", h=[0.05 * k for k in range(1, 40)], rho=0.37, w0=1.0),
+        Cell.of("floor_float", h=[0.05 * k for k in range(1, 40)], rho=0.37, w0=[1.0, 0.21, 6.3], L=3.0),
         Cell.of("floor_paths", h=[0.1, 0.5], rho=0.37, w0=1.0, count=60),
     ]
 
@@ -126,7 +133,7 @@ def _schedules(s: Size, seed: int, device: str) -> list[Cell]:
     horizons = [T for T in (10, 30, 100, 300, 1000, 3000, 10000, 30000) if T <= s.schedule]
     common = {"size": s.instances, "rho0": 1.0, "horizons": horizons, "seed": seed, "device": device}
     result = []
-    for family in ("isotropic", "cosine", "noisy-cosine"):
+    for family in ("isotropic", "cosine", "noisy-strong", "noisy-cosine"):
         for rule in ("s2sam", "sam"):
             result.append(Cell.of("schedule_fixed", family=family, rule=rule, **common))
             result += [

@@ -6,6 +6,7 @@ SGD, SAM, S2-SAM and for any rule of yours. Nothing is kept but what the probes 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -73,11 +74,12 @@ def steps(
     for t in range(count):
         mask, eta_t, rho_t = _at(masks, t), _at(eta, t), _at(rho, t)
         index = None if samples is None else samples[t]
-        full, sampled = _oracles(problem, mask, index)
         w = _keep(mask, w)
-        (p,) = ascent([_keep(mask, direction(View(w, g, sampled, full)))], rho_t, batched=True)
+        move = partial(_perturbed, problem, direction, w, g, mask, rho_t)
+        p, sampled = move(index)
         g = sampled(w + p)
-        step = Step(problem, rule, t, w, p, g, eta=eta_t, rho=rho_t, index=index, previous=previous)
+        replay = None if index is None else partial(_replayed, move, w)
+        step = Step(problem, rule, t, w, p, g, eta=eta_t, rho=rho_t, index=index, replay=replay, previous=previous)
         yield step
         step.previous = None  # one step back is all that a probe may see; a chain would keep the whole run
         previous = step
@@ -86,8 +88,8 @@ def steps(
     yield Step(problem, rule, count, w, zero, zero, eta=_at(eta, count), rho=_at(rho, count), previous=previous)
 
 
-def _oracles(problem, mask: Tensor | None, index: Tensor | None) -> tuple[Oracle, Oracle]:
-    """The full gradient and that of the step's sample, masked."""
+def _perturbed(problem, direction: Rule, w: Tensor, g: Tensor, mask, rho, index) -> tuple[Tensor, Oracle]:
+    """The perturbation that the rule chooses when the step's sample is `index`, and that sample's gradient oracle."""
 
     def full(x: Tensor) -> Tensor:
         return _keep(mask, problem.grad(x))
@@ -95,7 +97,14 @@ def _oracles(problem, mask: Tensor | None, index: Tensor | None) -> tuple[Oracle
     def sampled(x: Tensor) -> Tensor:
         return _keep(mask, problem.grad(x) if index is None else problem.sample_grad(x, index))
 
-    return full, sampled
+    (p,) = ascent([_keep(mask, direction(View(w, g, sampled, full)))], rho, batched=True)
+    return p, sampled
+
+
+def _replayed(move: Callable[[Tensor], tuple[Tensor, Oracle]], w: Tensor, index: Tensor) -> Tensor:
+    """The gradient of the step under another sample."""
+    p, sampled = move(index)
+    return sampled(w + p)
 
 
 def _keep(mask: Tensor | None, x: Tensor) -> Tensor:

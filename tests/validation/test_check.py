@@ -10,7 +10,7 @@ from theory import CLAIMS, Claim
 from validation.check import check, examine
 from validation.judge import Outcome, Tally, Verdict, Violation, judge, rounding_slack
 from validation.measures import MEASURES, Measured
-from validation.problems import FAMILIES, worst_case_line
+from validation.problems import FAMILIES, GeneralizedLinear, RowSampled, huber, worst_case_line
 
 
 def tensor(*values):
@@ -74,6 +74,39 @@ def test_a_bound_no_better_than_trivial_is_vacuous():
 def test_nan_is_a_failure_and_never_a_pass():
     j = judge(bounded(), Measured(tensor(math.nan), {"c": tensor(1.0)}, tensor(1.0)), steps=1, width=1)
     assert bool(j.ratio > 1)
+
+
+def test_a_negative_bound_hides_nothing():
+    """Realised constants may make a bound negative; the sign of a quotient says nothing there."""
+    j = judge(
+        bounded(),
+        Measured(tensor(1.0, -2.0, -1.0), {"c": tensor(-40.0, -1.0, -2.0)}, tensor(1, 1, 1)),
+        steps=1,
+        width=1,
+    )
+    assert j.fails.tolist() == [True, False, True]
+    assert (j.ratio > 1).tolist() == [True, False, True]
+
+
+def test_a_constant_that_is_not_finite_is_a_failure_not_outside():
+    m = Measured(
+        tensor(0.5),
+        {"eta": tensor(0.05), "L": tensor(10), "gap": tensor(math.nan), "T": 4, "P2": tensor(0), "sigma2": tensor(0)},
+        tensor(1),
+    )
+    j = judge(CLAIMS["B1"], m, steps=4, width=1)
+    assert j.inside.tolist() == j.fails.tolist() == [True]
+
+
+@pytest.mark.parametrize(("kind", "first", "later"), [("lower", 1 - 1e-12, 0.0), ("upper", 1 + 1e-12, 1.25)])
+def test_an_acquitted_failure_does_not_cover_a_later_one(kind, first, later):
+    """The largest failure of an instance is the one that is judged, whatever came before."""
+    tally = Tally(bounded(kind), MEASURES["A1"], 1)
+    for t, value in enumerate((first, later)):
+        tally.add(Measured(tensor(value), {"c": tensor(1.0)}, tensor(1e-6)), t)
+    outcome = tally.outcome(torch.tensor([0]), worst_case_line(1), "sgd", lambda *_: False, {})
+    assert outcome.verdict is Verdict.VIOLATED
+    assert outcome.measured == later
 
 
 def test_constants_outside_the_domain_are_marked():
@@ -216,3 +249,42 @@ def test_enumerated_expectations_are_those_of_the_definition():
     nexts = [w - eta * one.sample_grad(w, torch.tensor([k])) for k in range(one.samples)]
     mean = (one.grad(w).square().sum() + sum(one.grad(x).square().sum() for x in nexts) / one.samples) / 2
     assert o.measured == pytest.approx(math.sqrt(float(mean)), rel=1e-12)
+
+
+def test_expectations_are_enumerated_or_refused():
+    problem = FAMILIES["noisy-strong"](4, torch.Generator().manual_seed(5))
+    with pytest.raises(ValueError, match=r"count must be <= 12 where all 2\^count sample paths are run, got 40"):
+        check("B1", "s2sam", problem)
+    assert all(o.verdict is Verdict.HOLDS for o in check("B1", "s2sam", problem, h=(1.0,), count=5))
+
+
+def test_a_rule_or_problem_the_claim_does_not_speak_of_is_refused():
+    problem = FAMILIES["cosine"](2, torch.Generator().manual_seed(5))
+    with pytest.raises(ValueError, match="rule must be one of s2sam for A1, got 'sgd'"):
+        check("A1", "sgd", problem)
+    with pytest.raises(ValueError, match="problem must satisfy the hypotheses of B3, got cosine"):
+        check("B3", "s2sam", problem)
+
+
+def test_same_batch_sam_needs_the_smoothness_of_every_sample():
+    """Four orthogonal Huber rows drawn one at a time: the L = 1 of their sum would not do, L_sample = 4 does."""
+    X = torch.eye(4, dtype=torch.float64)[None]
+    whole = GeneralizedLinear.of(huber(1.05), X, torch.zeros(1, 4).double(), weight=torch.ones(1, 4).double())
+    problem = RowSampled.of(whole)
+    assert float(problem.L_sample) > 3.9 * float(problem.L)
+    outcomes = check("B1''", "sam-same-batch", problem, h=(0.01, 0.05, 0.2), rho=(1.0,), count=2)
+    assert all(o.verdict is Verdict.HOLDS for o in outcomes)
+    assert all(o.constants["L"] > 3.9 for o in outcomes)
+
+
+def test_a_rule_that_peeks_at_its_sample_is_biased():
+    """B7 replays the rule under every sample: one that perturbs along the sample it is about to draw fails."""
+    problem = FAMILIES["noisy-strong"](8, torch.Generator().manual_seed(5))
+
+    def peek(view):
+        return view.sampled(view.w)
+
+    measure = {"B7": MEASURES["B7"]}
+    fixed = {"h": (0.5,), "rho": (0.3,), "count": 5, "horizons": (5,), "seed": 0}
+    assert all(o.verdict is Verdict.HOLDS for o in examine(problem, "s2sam", measure, **fixed))
+    assert all(o.verdict is Verdict.VIOLATED for o in examine(problem, peek, measure, **fixed))

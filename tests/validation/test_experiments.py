@@ -30,14 +30,14 @@ def test_s2sam_on_the_line_is_its_closed_form_exactly(h):
 
 def test_floors_to_nine_digits():
     """In float64, before rounding ends the run: distance rho, and SAM's cycle L rho h/(2 - h)."""
-    rows = list(EXPERIMENTS["floor_float"](h=[0.05, 0.3, 0.5, 0.9, 1.2, 1.9], rho=0.37, w0=1.0))
+    rows = list(EXPERIMENTS["floor_float"](h=[0.05, 0.3, 0.5, 0.9, 1.2, 1.9], rho=0.37, w0=[1.0, 0.2], L=3.0))
     for row in rows:
         assert row["verdict"] == "HOLDS"
         assert abs(abs(row["measured"]) - abs(row["bound"])) < 1e-9
     sam = {r["at"]["h"]: r["measured"] for r in rows if r["claim"] == "B5.sam"}
-    assert sam[0.5] == pytest.approx(0.37 * 0.5 / 1.5, abs=1e-9)
+    assert sam[0.5] == pytest.approx(3.0 * 0.37 * 0.5 / 1.5, abs=1e-9)
     distances = [r["distance"] for r in rows if r["claim"] == "B5.s2sam"]
-    assert len(distances) == 4
+    assert len(distances) == 4 * 2
     assert max(map(abs, distances)) < 1e-9
 
 
@@ -45,8 +45,8 @@ def test_floors_to_nine_digits():
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9])
 def test_masked_s2sam_is_s2sam_on_the_restriction_bit_for_bit(family, sparsity):
     (row,) = EXPERIMENTS["mask_fixed"](family=family, size=16, sparsity=sparsity, h=0.5, rho=0.3, count=30, seed=1)
-    assert row["bitwise"]
-    assert row["measured"] == 0.0
+    assert row["measured"] == row["slack"] == 0.0
+    assert row["verdict"] == "HOLDS"
 
 
 def test_changing_masks_need_their_jumps(monkeypatch):
@@ -81,6 +81,36 @@ def test_schedules_converge_at_the_predicted_slope(rule):
         assert [r["at"]["T"] for r in rows] == horizons
         assert all(r["verdict"] == "HOLDS" for r in rows)
         assert slope(horizons, [r["curve"] for r in rows]) == pytest.approx(-0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_schedules_take_any_sign_of_delta(seed):
+    """A run may end above its start; then Delta is taken as 0, which is no smaller."""
+    rows = list(
+        EXPERIMENTS["schedule_fixed"](family="cosine", rule="s2sam", size=16, rho0=1.0, horizons=[10, 30], seed=seed)
+    )
+    assert all(r["verdict"] == "HOLDS" for r in rows)
+
+
+@pytest.mark.parametrize("drop", ["sigma2", "rho0", "gap"])
+def test_each_term_of_the_schedule_is_needed(monkeypatch, drop):
+    import dataclasses
+
+    claim = CLAIMS["B2.fixed"]
+
+    def lacking(*, L, gap, T, rho0, c, sigma2):
+        constants = {"L": L, "gap": gap, "T": T, "rho0": rho0, "c": c, "sigma2": sigma2}
+        return claim.bound(**{**constants, drop: 0 * constants[drop]})
+
+    monkeypatch.setitem(CLAIMS, "B2.fixed", dataclasses.replace(claim, bound=lacking))
+    verdicts = [
+        r["verdict"]
+        for family in ("isotropic", "noisy-strong")
+        for r in EXPERIMENTS["schedule_fixed"](
+            family=family, rule="s2sam", size=16, rho0=1.0, horizons=[30, 100], seed=0
+        )
+    ]
+    assert "VIOLATED" in verdicts
 
 
 def test_a_schedule_that_is_too_good_is_refused(monkeypatch):

@@ -31,6 +31,8 @@ def _row(
     h: float,
     rho: float,
     T: int,
+    L: float = 1.0,
+    w0: float = 1.0,
     n: int = 1,
     **extra: object,
 ) -> Row:
@@ -51,9 +53,10 @@ def _row(
         "median": ratio,
         "n": n,
         "counts": {str(verdict): n},
-        "constants": {"L": 1.0, "h": h, "rho": rho},
+        "constants": {"L": L, "h": h, "rho": rho, "w0": w0},
         "at": {"h": h, "rho": rho, "T": T},
         "t": T,
+        "seed": 0,
         **extra,
     }
 
@@ -88,49 +91,28 @@ def floor_rational(*, h: str, rho: str, w0: str, count: int) -> Iterator[Row]:
 
 
 @experiment
-def floor_float(*, h: list[float], rho: float, w0: float) -> Iterator[Row]:
+def floor_float(*, h: list[float], rho: float, w0: list[float], L: float) -> Iterator[Row]:
     """Yield, for each h, S2-SAM's distance rho and SAM's gradient L rho h/(2 - h), with their closed forms."""
+    problem = worst_case_line(len(w0), L)
+    start = torch.tensor(w0, dtype=torch.float64)[:, None]
+    radius = torch.full((len(w0),), rho, dtype=torch.float64)
     for value in h:
-        problem = worst_case_line(1)
-        start = torch.full((1, 1), w0, dtype=torch.float64)
-        fixed = {"eta": torch.tensor([value], dtype=torch.float64), "rho": torch.tensor([rho], dtype=torch.float64)}
+        fixed = {"eta": value / problem.L, "rho": radius}
         if value < 1:
             T = left(36, value)
             *_, last = steps(problem, "s2sam", start, count=T, **fixed)
-            bound = CLAIMS["B5.s2sam"](h=value, rho=rho, w0=w0, T=T)
-            slack = rounding_slack(torch.float64, T, w0 + rho, width=1)
-            yield _row(
-                "B5.s2sam",
-                "s2sam",
-                float(last.w),
-                bound,
-                slack,
-                h=value,
-                rho=rho,
-                T=T,
-                seed=0,
-                series="floor",
-                distance=abs(float(last.w)) - rho,
-            )
-        contraction = abs(1 - value)
-        T = 2 if contraction == 0 else max(2, math.ceil(60 * math.log(2) / -math.log(contraction)))
-        *_, last = steps(problem, "sam", start, count=T, **fixed)
+            for w, begin in zip(last.w[:, 0].tolist(), w0, strict=True):
+                bound = CLAIMS["B5.s2sam"](h=value, rho=rho, w0=begin, T=T)
+                slack = rounding_slack(torch.float64, T, begin + rho, width=1)
+                yield _row("B5.s2sam", "s2sam", w, bound, slack, h=value, rho=rho, T=T, L=L, w0=begin, series="floor",
+                           distance=abs(w) - rho)  # fmt: skip
         # off the cycle a point closes in by |1 - h| a step once the sign alternates: after at most w0/(rho h) steps
-        T += math.ceil(w0 / (rho * value))
+        T = (2 if value == 1 else left(60, min(value, 2 - value))) + math.ceil(max(w0) / (rho * value))
         *_, last = steps(problem, "sam", start, count=T, **fixed)
-        slack = rounding_slack(torch.float64, T, w0 + rho, width=1) + 2.0**-60 * (w0 + rho)
-        yield _row(
-            "B5.sam",
-            "sam",
-            abs(float(last.w)),
-            CLAIMS["B5.sam"](L=1.0, h=value, rho=rho),
-            slack,
-            h=value,
-            rho=rho,
-            T=T,
-            seed=0,
-            series="floor",
-        )
+        for a, begin in zip(last.a[:, 0].abs().tolist(), w0, strict=True):
+            slack = rounding_slack(torch.float64, T, L * (begin + rho), width=1) + 2.0**-60 * L * (begin + rho)
+            bound = CLAIMS["B5.sam"](L=L, h=value, rho=rho)
+            yield _row("B5.sam", "sam", a, bound, slack, h=value, rho=rho, T=T, L=L, w0=begin, series="floor")
 
 
 @experiment

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 import torch
+from torch import Tensor
 
 from validation.cells import Row, experiment
 from validation.check import examine
@@ -37,6 +38,13 @@ def applicable(labels: list[str], rule: str, problem, enumerate_samples: bool) -
     return chosen
 
 
+def random_masks(shape: torch.Size, sparsity: float, generator: torch.Generator) -> Tensor:
+    """Return a mask for each instance, (N, d) bool, with d - floor(sparsity d) entries kept, at least one."""
+    keep = max(1, shape[1] - int(sparsity * shape[1] + 1e-6))
+    rank = torch.rand(shape, generator=generator).argsort(1).argsort(1)
+    return rank < keep
+
+
 @experiment
 def sweep(
     *,
@@ -51,9 +59,15 @@ def sweep(
     seed: int,
     device: str = "cpu",
     enumerate_samples: bool = False,
+    sparsity: float = 0.0,
 ) -> Iterator[Row]:
-    """Yield one row for each claim, h, rho (and T)."""
-    problem = FAMILIES[family](size, torch.Generator().manual_seed(seed)).to(device)
+    """Yield one row for each claim, h, rho (and T); with a sparsity, on the restrictions to random masks."""
+    generator = torch.Generator().manual_seed(seed)
+    problem = FAMILIES[family](size, generator)
+    if sparsity:
+        problem = problem.restrict(random_masks(problem.center.shape, sparsity, generator))
+        family = f"{family}-masked"
+    problem = problem.to(device)
     measures = applicable(list(labels), rule, problem, enumerate_samples)
     if not measures:
         return

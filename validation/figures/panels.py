@@ -17,7 +17,7 @@ def checked(rows: Sequence[Row], label: str) -> list[Row]:
 
 def worst(rows: Sequence[Row]) -> Row:
     """Return the row with the largest ratio."""
-    return max(rows, key=lambda r: r["ratio"])
+    return max(rows, key=lambda r: float(r["ratio"]))
 
 
 def pairs(axes: Axes, rows: Sequence[Row], driver: str, *, families: Sequence[str] | None = None) -> None:

@@ -33,6 +33,8 @@ class Measure:
     applies: Callable[[Any], bool] = lambda problem: True
     probes: Mapping[str, Probe] = field(default_factory=dict)  # empty: measured at every step
 
+    certificate: Callable[[Measured, Any], Any] = lambda measured, problem: 0  # what is uncertain in a known minimum
+
     @property
     def per_step(self) -> bool:
         """Whether the claim speaks of single steps."""

@@ -25,8 +25,7 @@ def _sampled(p: Any) -> bool:
 
 @measure("B7", ("s2sam",), applies=_sampled)
 def _b7(s: Step) -> Measured:
-    bias = _average(s, lambda g: g, s.problem.sample_grads(s.y)) - s.problem.grad(s.y)
-    return Measured(norm(bias), {}, _size(s))
+    return Measured(norm(s.mean_g - s.problem.grad(s.y)), {}, _size(s))
 
 
 def _constants(s: Step) -> dict[str, Any]:

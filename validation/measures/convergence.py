@@ -20,8 +20,8 @@ _DIST: dict[str, Probe] = {
 }
 
 
-def _descent(run: Run, left: Any) -> Measured:
-    L, eta = run.problem.L, run.eta
+def _descent(run: Run, left: Any, L: Any = None) -> Measured:
+    L, eta = run.problem.L if L is None else L, run.eta
     P2 = mean(run["p_sq"])
     size = abs(left) + L**2 * P2 + 2 * largest(run["noise"]) / (eta * run.T)
     constants = {
@@ -60,16 +60,28 @@ def _b1_weights(run: Run) -> Measured:
 
 @measure("B1''", ("sam-same-batch",), probes={**_GRAD, "mean_sq": lambda s: dot(s.mean_g, s.mean_g)})
 def _b1_same_batch(run: Run) -> Measured:
-    m = _descent(run, mean(run["a_sq"]) + (1 - run.eta * run.problem.L) * mean(run["mean_sq"]))
+    L = run.problem.L_sample  # every sample's f must be smooth
+    m = _descent(run, mean(run["a_sq"]) + (1 - run.eta * L) * mean(run["mean_sq"]), L)
     constants = {k: v for k, v in m.constants.items() if k != "P2"}
     return Measured(m.value, {**constants, "rho": run.rho}, m.scale)
+
+
+def _minimum_error(measured: Measured, problem: Any) -> Any:
+    """f* is known to within the problem's certificate, and enters both sides."""
+    return 2 * problem.certificate
+
+
+def _minimiser_error(measured: Measured, problem: Any) -> Any:
+    """w* is known to within r = sqrt(2 certificate/mu), and a squared distance D to within 2 r sqrt(D) + r^2."""
+    r = sqrt(2 * problem.certificate / problem.mu)
+    return 2 * r * (sqrt(measured.value) + sqrt(measured.constants["R2"]) + r)
 
 
 def _known_minimum(p: Any) -> bool:
     return bool((p.mu >= 0).all()) and p.w_star is not None
 
 
-@measure("B3", probes=_DIST, applies=_known_minimum)
+@measure("B3", probes=_DIST, applies=_known_minimum, certificate=_minimum_error)
 def _b3(run: Run) -> Measured:
     p, eta = run.problem, run.eta
     left = mean(run["f"]) - p.f_star + (1 - eta * p.L) / (2 * p.L) * mean(run["b_sq"])
@@ -100,7 +112,7 @@ def _has_pl(p: Any) -> bool:
     return bool((p.pl > 0).all())
 
 
-@measure("B4.path", probes=_F, applies=_has_pl)
+@measure("B4.path", probes=_F, applies=_has_pl, certificate=_minimum_error)
 def _b4_path(run: Run) -> Measured:
     p = run.problem
     left, gap = run.at("f", -1) - p.f_star, run.at("f", 0) - p.f_star
@@ -108,14 +120,18 @@ def _b4_path(run: Run) -> Measured:
     return Measured(left, constants, abs(left) + largest(run["noise"]) + p.L**2 / p.pl * largest(run["p_sq"]))
 
 
-@measure("B4", probes=_F, applies=_has_pl)
+@measure("B4", probes=_F, applies=_has_pl, certificate=_minimum_error)
 def _b4(run: Run) -> Measured:
     m = _b4_path(run)
     constants = {k: v for k, v in m.constants.items() if k != "P2"}
     return Measured(m.value, {**constants, "T": run.T, "rho": run.rho}, m.scale)
 
 
-@measure("B4'", probes=_DIST, applies=lambda p: bool((p.mu > 0).all()) and p.w_star is not None)
+def _known_minimiser(p: Any) -> bool:
+    return bool((p.mu > 0).all()) and p.w_star is not None
+
+
+@measure("B4'", probes=_DIST, applies=_known_minimiser, certificate=_minimiser_error)
 def _b4_distance(run: Run) -> Measured:
     p = run.problem
     constants = {

@@ -106,11 +106,25 @@ _PAIR_PROBES: dict[str, Probe] = {
     "e_sq": lambda pair: dot(pair[0].w - pair[1].w, pair[0].w - pair[1].w),
     "size": lambda pair: norm(pair[0].w) + norm(pair[1].w),
 }
-measure("A4.smooth", PAIR, probes=_PAIR_PROBES)(_pair)
-measure("A4.convex", PAIR, probes=_PAIR_PROBES, applies=lambda p: bool((p.mu >= 0).all()))(_pair_sq)
-measure("A4.convex-linear", PAIR, probes=_PAIR_PROBES, applies=lambda p: bool((p.mu >= 0).all()))(_pair)
-measure("A4.strong", PAIR, probes=_PAIR_PROBES, applies=lambda p: bool((p.mu > 0).all()))(_pair_sq)
-measure("A4.strong-linear", PAIR, probes=_PAIR_PROBES, applies=lambda p: bool((p.mu > 0).all()))(_pair)
+
+
+def _deterministic(p: Any) -> bool:
+    return p.samples == 1
+
+
+def _convex(p: Any) -> bool:
+    return _deterministic(p) and bool((p.mu >= 0).all())
+
+
+def _strong(p: Any) -> bool:
+    return _deterministic(p) and bool((p.mu > 0).all())
+
+
+measure("A4.smooth", PAIR, probes=_PAIR_PROBES, applies=_deterministic)(_pair)
+measure("A4.convex", PAIR, probes=_PAIR_PROBES, applies=_convex)(_pair_sq)
+measure("A4.convex-linear", PAIR, probes=_PAIR_PROBES, applies=_convex)(_pair)
+measure("A4.strong", PAIR, probes=_PAIR_PROBES, applies=_strong)(_pair_sq)
+measure("A4.strong-linear", PAIR, probes=_PAIR_PROBES, applies=_strong)(_pair)
 
 
 @measure("A5", ("sam", "s2sam"))
