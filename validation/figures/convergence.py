@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from validation.figures.panels import checked, curves, ratio
-from validation.figures.style import BOUND, RULES, SERIES, canvas, groups, legend
+from validation.figures.style import BOUND, MARKERS, RULES, SERIES, canvas, groups, legend
 
 Row = dict[str, Any]
 
@@ -67,11 +67,11 @@ def b2(rows: Sequence[Row]) -> Figure:
             members = sorted(members, key=lambda r: r["at"]["T"])
             T = [r["at"]["T"] for r in members]
             y = [r["curve"] for r in members]
-            panel.plot(T, y, marker="oD^"[k], color=SERIES[k], label=f"{family}: slope {slope(T, y):.2f}")
+            panel.plot(T, y, marker=MARKERS[k], color=SERIES[k], label=f"{family}: slope {slope(T, y):.2f}")
             panel.plot(
                 T,
                 [r["curve_bound"] for r in members],
-                marker="oD^"[k],
+                marker=MARKERS[k],
                 color=SERIES[k],
                 markerfacecolor="white",
                 linestyle=BOUND["linestyle"],

@@ -77,8 +77,12 @@ def _minimiser_error(measured: Measured, problem: Any) -> Any:
     return 2 * r * (sqrt(measured.value) + sqrt(measured.constants["R2"]) + r)
 
 
+def _all_known(value: Any) -> bool:
+    return value is not None and not bool(value.isnan().any())
+
+
 def _known_minimum(p: Any) -> bool:
-    return bool((p.mu >= 0).all()) and p.w_star is not None
+    return bool((p.mu >= 0).all()) and _all_known(p.w_star)
 
 
 @measure("B3", probes=_DIST, applies=_known_minimum, certificate=_minimum_error)
@@ -109,7 +113,7 @@ def _b3_isotropic(run: Run) -> Measured:
 
 
 def _has_pl(p: Any) -> bool:
-    return bool((p.pl > 0).all())
+    return bool((p.pl > 0).all()) and _all_known(p.f_star)
 
 
 @measure("B4.path", probes=_F, applies=_has_pl, certificate=_minimum_error)
@@ -128,7 +132,7 @@ def _b4(run: Run) -> Measured:
 
 
 def _known_minimiser(p: Any) -> bool:
-    return bool((p.mu > 0).all()) and p.w_star is not None
+    return bool((p.mu > 0).all()) and _all_known(p.w_star)
 
 
 @measure("B4'", probes=_DIST, applies=_known_minimiser, certificate=_minimiser_error)
