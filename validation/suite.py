@@ -12,11 +12,26 @@ SYNTHETIC = ("isotropic", "strong", "convex", "indefinite", "cosine", "pl", "log
 REAL = ("breast-cancer", "digits")
 SAMPLED = ("noisy-strong", "noisy-convex", "noisy-cosine", "noisy-logcosh")
 RULES = ("sgd", "sam", "s2sam", "pair")
+H = (0.1, 0.5, 1.0, 1.5)
+RHO = (0.01, 0.1, 0.3, 1.0)
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is run: instances of a family, steps, instances of real problems, longest schedule, repetitions."""
+    """How much is run.
+
+    Attributes:
+        instances: of a family.
+        count: steps.
+        horizons: the T at which claims about whole runs are read.
+        real: starts on real data.
+        schedule: longest of B2.
+        seeds: repetitions of the sweep.
+        paths: steps of the runs whose sample paths are enumerated.
+        network: steps of full-batch training.
+        h: step sizes in units of 1/L.
+        rho: radii; starts are at distance 1.
+    """
 
     instances: int
     count: int
@@ -26,10 +41,23 @@ class Size:
     seeds: int
     paths: int
     network: int
+    h: tuple[float, ...] = H
+    rho: tuple[float, ...] = RHO
 
 
 SIZES = {
-    "quick": Size(instances=12, count=12, horizons=(1, 2, 4, 12), real=2, schedule=300, seeds=1, paths=4, network=25),
+    "quick": Size(
+        instances=12,
+        count=12,
+        horizons=(1, 4, 12),
+        real=2,
+        schedule=300,
+        seeds=1,
+        paths=4,
+        network=25,
+        h=(0.5, 1.0),
+        rho=(0.1, 1.0),
+    ),
     "default": Size(
         instances=64, count=40, horizons=(1, 2, 4, 10, 40), real=4, schedule=3000, seeds=1, paths=5, network=100
     ),
@@ -40,12 +68,10 @@ SIZES = {
         real=24,
         schedule=30000,
         seeds=5,
-        paths=7,
+        paths=6,
         network=300,
     ),
 }
-H = (0.1, 0.5, 1.0, 1.5)
-RHO = (0.01, 0.1, 0.3, 1.0)
 
 
 def cells(size: str, labels: list[str], seed: int = 0, device: str = "cpu") -> list[Cell]:
@@ -87,7 +113,7 @@ def cells(size: str, labels: list[str], seed: int = 0, device: str = "cpu") -> l
 
 def _sweeps(s: Size, labels: list[str], seed: int, device: str) -> list[Cell]:
     result = []
-    common = {"labels": labels, "h": list(H), "rho": list(RHO), "count": s.count, "horizons": list(s.horizons)}
+    common = {"labels": labels, "h": list(s.h), "rho": list(s.rho), "count": s.count, "horizons": list(s.horizons)}
     for repetition in range(s.seeds):
         fixed = {**common, "seed": seed + 1000 * repetition, "device": device}
         for family in SYNTHETIC + REAL:
@@ -99,7 +125,12 @@ def _sweeps(s: Size, labels: list[str], seed: int, device: str) -> list[Cell]:
                 Cell.of("sweep", family=family, rule=rule, size=s.instances, **fixed)
                 for rule in ("s2sam", "sam-same-batch")
             ]
-            tree = {**fixed, "count": s.paths, "horizons": list(range(1, s.paths + 1)), "rho": list(RHO[1:])}
+            tree = {
+                **fixed,
+                "count": s.paths,
+                "horizons": list(range(1, s.paths + 1)),
+                "rho": [r for r in s.rho if r >= 0.1],
+            }
             result += [
                 Cell.of("sweep", family=family, rule=rule, size=8, enumerate_samples=True, **tree)
                 for rule in ("sam", "s2sam", "sam-same-batch")

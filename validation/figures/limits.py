@@ -130,7 +130,7 @@ def b8(rows: Sequence[Row]) -> Figure:
         ylabel="largest ||w masked - w restricted||",
         title="B8: fixed mask, bit for bit",
     )
-    left.set_yscale("symlog", linthresh=1e-16)
+    left.set_ylim(-1e-16, 1e-15)
     legend(left, loc="center left")
     for k, ((family,), members) in enumerate(groups(checked(rows, "B8.changing"), "family").items()):
         x = [100 * look(r, "at.sparsity") + 1.5 * (k - 1) for r in members]
