@@ -73,7 +73,7 @@ class Quadratic(Problem):
 
     def f(self, w: Vector) -> Scalar:
         """Return <w - c, H (w - c)>/2."""
-        return self.f_given(w, self.grad(w))
+        return self.f_given(w, matvec(self.H, w - self.center))
 
     def f_given(self, w: Vector, gradient: Vector) -> Scalar:
         """Return <w - c, grad f(w)>/2."""

@@ -162,13 +162,14 @@ def _floors() -> list[Cell]:
 
 def _schedules(s: Size, seed: int, device: str) -> list[Cell]:
     horizons = [T for T in (10, 30, 100, 300, 1000, 3000, 10000, 30000) if T <= s.schedule]
-    common = {"size": s.instances, "rho0": 1.0, "horizons": horizons, "seed": seed, "device": device}
+    common = {"size": s.instances, "horizons": horizons, "seed": seed, "device": device}
     result = []
-    for family in ("isotropic", "cosine", "noisy-strong", "noisy-cosine"):
+    # with noise a small radius, so that the noise makes up a good part of the bound
+    for family, rho0 in (("isotropic", 1.0), ("cosine", 1.0), ("noisy-strong", 0.01), ("noisy-cosine", 0.01)):
         for rule in ("s2sam", "sam"):
-            result.append(Cell.of("schedule_fixed", family=family, rule=rule, **common))
+            result.append(Cell.of("schedule_fixed", family=family, rule=rule, rho0=rho0, **common))
             result += [
-                Cell.of("schedule_anytime", family=family, rule=rule, decay=decay, **common)
+                Cell.of("schedule_anytime", family=family, rule=rule, rho0=rho0, decay=decay, **common)
                 for decay in ("quarter", "half")
             ]
     return result

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
+import pytorch_optimizer
 import torch
 from optim_nets import network
 from optim_support import vector
 
 from s2sam import SAM
-
-pytorch_optimizer = pytest.importorskip("pytorch_optimizer")
 
 RHO, STEPS = 0.1, 20
 BASES = {"sgd": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}), "adamw": (torch.optim.AdamW, {"lr": 0.01})}

@@ -54,6 +54,10 @@ class Running:
     def __abs__(self):
         return Running(abs(self.value), self.error)
 
+    def __gt__(self, other):
+        """Of the computed values: if rounding swaps two numbers, either is within the other's error bound."""
+        return self.value > self.lift(other).value
+
     __radd__ = __add__
     __rmul__ = __mul__
 

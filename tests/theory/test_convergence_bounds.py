@@ -155,15 +155,15 @@ def test_b1_weights_only_is_never_above_b1(point):
 
 
 @given(POINTS["B1'"])
-def test_b1_weights_only_admits_exactly_the_gaps_with_a_real_root(point):
-    """In fractions: at the edge the root vanishes and |1 - h| L P/(2 - h) is left; just below, the claim refuses."""
+def test_b1_weights_only_is_real_at_and_beyond_the_least_gap_a_run_can_have(point):
+    """In fractions: at the edge the root vanishes and |1 - h| L P/(2 - h) is left; rounding below it is cut off."""
     eta, L, P2 = point["eta"], point["L"], point["P2"]
     h = eta * L
     edge = -eta * point["T"] * (L**2 * P2 / (2 - h) + h * point["sigma2"]) / 2
     claim = CLAIMS["B1'"]
     left = float(abs(1 - h) / (2 - h) * L) * float(P2) ** 0.5
     assert claim(**{**point, "gap": edge}) == pytest.approx(left, rel=20 * 2.0**-53)  # a dozen roundings
-    assert claim.domain(**{**point, "gap": edge - Fraction(1, 10**30)}) is False
+    assert claim(**{**point, "gap": edge - Fraction(1, 10**30)}) == pytest.approx(left, rel=20 * 2.0**-53)
 
 
 @given(POINTS["B1''"])

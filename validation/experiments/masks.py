@@ -15,6 +15,7 @@ from validation.cells import Row, experiment
 from validation.experiments.sweep import outcome_row, random_masks
 from validation.judge import Tally
 from validation.measures import Measure, Measured, mean
+from validation.measures.convergence import descent
 from validation.problems import FAMILIES
 from validation.step import dot, norm
 from validation.trajectories import Run, record, steps
@@ -75,20 +76,9 @@ def mask_changing(
     run = Run(problem, "s2sam", fixed["eta"], fixed["rho"], records, count)
 
     def evaluate(run: Run) -> Measured:
-        L, eta, P2 = problem.L, run.eta, mean(run["p_sq"])
-        left = mean(run["a_sq"]) + (1 - eta * L) * mean(run["b_sq"])
+        m = descent(run, mean(run["a_sq"]) + (1 - run.eta * problem.L) * mean(run["b_sq"]))
         jumps = sum(run.at("jump", t) for t in range(1, run.T)) + run.at("jump", -1)
-        size = left.abs() + 2 * run.records["noise"].amax(0) / eta
-        constants = {
-            "eta": eta,
-            "L": L,
-            "gap": run.at("f", 0) - run.at("f", -1),
-            "T": run.T,
-            "P2": P2,
-            "sigma2": problem.sigma2,
-            "jumps": jumps,
-        }
-        return Measured(left, constants, size)
+        return Measured(m.value, {**m.constants, "jumps": jumps}, m.scale)
 
     measure = Measure(rules=("s2sam",), evaluate=evaluate, probes=probes)
     tally = Tally(CLAIMS["B8.changing"], measure, problem.width)

@@ -47,7 +47,7 @@ def a2(rows: Sequence[Row]) -> Figure:
     right.set(
         xlabel="radius rho",
         title="A2.cos: cosine to the stale gradient",
-        ylabel="lower bound / measured (thin: median)",
+        ylabel="bound / measured (thin: median)",
     )
     legend(left, loc="upper left")
     legend(right, loc="lower left")

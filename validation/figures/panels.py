@@ -50,7 +50,7 @@ def ratio(axes: Axes, rows: Sequence[Row], driver: str, *, by: str = "rule", log
             "color": SERIES[k % len(SERIES)],
             "marker": MARKERS[k % len(MARKERS)],
             "linestyle": "-",
-            "label": f"{by.split('.')[-1]} = {value}",
+            "label": str(value) if by == "family" else f"{by.split('.')[-1]} = {value}",
         }
         axes.plot(xs, [r["ratio"] for r in tops], **look_of)
         axes.plot(
@@ -63,7 +63,7 @@ def ratio(axes: Axes, rows: Sequence[Row], driver: str, *, by: str = "rule", log
     if log_x:
         axes.set_xscale("log")
     unity(axes)
-    axes.set_ylabel("measured / bound (worst; thin: median)")
+    axes.set_ylabel("measured / bound (thin: median)")
 
 
 def curves(axes: Axes, rows: Sequence[Row], label: str) -> None:

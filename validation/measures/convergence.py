@@ -20,7 +20,8 @@ _DIST: dict[str, Probe] = {
 }
 
 
-def _descent(run: Run, left: Any, L: Any = None) -> Measured:
+def descent(run: Run, left: Any, L: Any = None) -> Measured:
+    """Return a left side of B1's kind with B1's constants as realised: Delta = f(w_0) - f(w_T), P^2 = mean ||p||^2."""
     L, eta = run.problem.L if L is None else L, run.eta
     P2 = mean(run["p_sq"])
     size = abs(left) + L**2 * P2 + 2 * largest(run["noise"]) / (eta * run.T)
@@ -37,7 +38,7 @@ def _descent(run: Run, left: Any, L: Any = None) -> Measured:
 
 @measure("B1", probes=_GRAD)
 def _b1(run: Run) -> Measured:
-    return _descent(run, mean(run["a_sq"]) + (1 - run.eta * run.problem.L) * mean(run["b_sq"]))
+    return descent(run, mean(run["a_sq"]) + (1 - run.eta * run.problem.L) * mean(run["b_sq"]))
 
 
 @measure("B1.isotropic", probes=_GRAD, applies=lambda p: bool((p.mu == p.L).all() and (p.sigma2 == 0).all()))
@@ -48,7 +49,7 @@ def _b1_isotropic(run: Run) -> Measured:
 
 @measure("B1'", probes=_GRAD)
 def _b1_weights(run: Run) -> Measured:
-    m = _descent(run, mean(run["a_sq"]))
+    m = descent(run, mean(run["a_sq"]))
     root, c, size = sqrt(m.value), m.constants, m.scale
     h = c["eta"] * c["L"]
     inner = c["L"] ** 2 * c["P2"] + (2 - h) * (2 * c["gap"] / (c["eta"] * c["T"]) + h * c["sigma2"])
@@ -61,7 +62,7 @@ def _b1_weights(run: Run) -> Measured:
 @measure("B1''", ("sam-same-batch",), probes={**_GRAD, "mean_sq": lambda s: dot(s.mean_g, s.mean_g)})
 def _b1_same_batch(run: Run) -> Measured:
     L = run.problem.L_sample  # every sample's f must be smooth
-    m = _descent(run, mean(run["a_sq"]) + (1 - run.eta * L) * mean(run["mean_sq"]), L)
+    m = descent(run, mean(run["a_sq"]) + (1 - run.eta * L) * mean(run["mean_sq"]), L)
     constants = {k: v for k, v in m.constants.items() if k != "P2"}
     return Measured(m.value, {**constants, "rho": run.rho}, m.scale)
 
