@@ -25,6 +25,13 @@ def test_fixed_schedule_bounds_b1_at_its_step_sizes(point):
     assert b1 <= CLAIMS["B2.fixed"](**point) * ROUNDING
 
 
+def test_fixed_schedule_exceeds_b1_by_its_first_term():
+    """Where eta = c/sqrt(T) only 1/eta <= L + 1/eta is given away: 2 L Delta/T; dyadic numbers, hence exact."""
+    point = {"L": 4.0, "gap": 2.0, "T": 64, "c": 0.5, "rho0": 0.5, "sigma2": 2.0}
+    b1 = convergence.nonconvex(eta=0.5 / 8, L=4.0, gap=2.0, T=64, P2=0.25 / 8, sigma2=2.0)
+    assert convergence.fixed_schedule(**point) == b1 + 2 * 4.0 * 2.0 / 64
+
+
 def test_fixed_schedule_needs_a_positive_gap():
     """With a negative measured Delta it would be false: 1/eta <= L + sqrt(T)/c bounds Delta/eta from below then."""
     eta, T, gap = 0.5, 4, -1.0  # min(1/L, c/sqrt(T)) for L = 1, c = 1
@@ -73,6 +80,15 @@ def test_closed_anytime_rates_are_close(source, power):
     point = {"gap": 0.0, "rho0": 0.0, "sigma2": 0.0, source: 3.0, "L": 5.0, "c": 7.0}
     closed = convergence.anytime_quarter if power == 0.25 else convergence.anytime_half
     assert 1 < check_anytime(closed, power, point, 400) < 1.09 * 38.6 / 38.05
+
+
+@pytest.mark.parametrize("closed", [convergence.anytime_quarter, convergence.anytime_half])
+def test_logarithms_vanish_at_the_first_step(closed):
+    """T = 1: sum eta_t^2 = eta0^2 exactly, and no step perturbs, of which only the closed half power makes no use."""
+    common = {"L": 4.0, "gap": 0.0, "eta0": 0.5, "T": 1}
+    assert closed(**common, rho0=0.0, sigma2=3.0) == 4.0 * 3.0 * 0.25 / (2**0.5 - 1)
+    if closed is convergence.anytime_quarter:
+        assert closed(**common, rho0=3.0, sigma2=0.0) == 0
 
 
 def test_constant_of_the_half_power():

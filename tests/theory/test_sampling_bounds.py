@@ -83,6 +83,16 @@ def test_biases_on_random_samples(seed, N, dim, spread):
         assert np.linalg.norm(same - independent) <= limits.independent_batch_bias(L=1.0, rho=0.5) + slack
 
 
+def test_independent_bias_is_that_of_balanced_directions():
+    """The proof's E||n_i - n_j|| L rho with independent i, j, n_i the corners of a simplex: nearly sqrt 2 for many."""
+    N, L, rho = 400, 3.0, 0.7
+    corners = np.eye(N) - 1 / N
+    corners /= np.linalg.norm(corners, axis=1, keepdims=True)
+    spread = np.mean(np.linalg.norm(corners[0] - corners, axis=1))  # the same for every i
+    bound = limits.independent_batch_bias(L=L, rho=rho)
+    assert bound * (1 - 1 / N) < L * rho * spread < bound  # sqrt(2 (N - 1)/N) is sqrt 2 less a half in N
+
+
 def test_same_batch_bias_is_attained_and_unbiasedness_is_exact():
     """f_i = w^2/2 + g_i w in fractions: gradients of one sign, all perturbed outward; S2-SAM's y knows no i."""
     w, rho, g = Fraction(1), Fraction(1, 3), (Fraction(2), Fraction(5))

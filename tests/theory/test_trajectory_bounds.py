@@ -147,6 +147,19 @@ def test_forms_fit_together(h, rho, T):
         assert excess == 2 * m * (1 - h) ** 2 / ((2 - h) * (2 - h - m))
 
 
+@given(h=st.fractions(Fraction(1, 50), Fraction(99, 50)), share=st.fractions(Fraction(1, 50), Fraction(49, 50)))
+def test_closed_forms_solve_the_recursions_of_their_proofs(h, share):
+    """One step of each proof, exactly: a perturbation error of rho at t = 0 and 2 rho after."""
+    rho, m = Fraction(2, 7), share * min(h, 2 - h)
+    Q, K = trajectory.contraction(h, m), trajectory.gain(h, m)
+    squared = lambda T: error.trajectory_strong(h=h, m=m, rho=rho, T=T)  # noqa: E731
+    linear = lambda T: error.trajectory_strong_linear(h=h, m=m, rho=rho, T=T)  # noqa: E731
+    assert (squared(1), linear(1)) == (K * rho**2, h * rho)
+    for T in range(1, 6):
+        assert squared(T + 1) == Q * squared(T) + 4 * K * rho**2
+        assert linear(T + 1) == (1 - m) * linear(T) + 2 * h * rho
+
+
 @given(kappa=st.fractions(Fraction(11, 10), 1000), T=st.integers(1, 60))
 def test_strong_form_stays_bounded(kappa, T):
     """At h = 1, e_T <= 2 rho sqrt((kappa + 1)/2) for every T, and it comes near."""

@@ -49,7 +49,7 @@ def b1_same_batch(rows: Sequence[Row]) -> Figure:
     left.set(xlabel="steps T (all sample paths enumerated)", title="B1'': same-batch SAM, exact expectations")
     ratio(right, mine, "at.h", by="family")
     right.set(xlabel="step size h = eta L", ylabel="", title="over the step size")
-    legend(left, loc="upper right", bbox_to_anchor=(1, 0.92))
+    legend(left, loc="upper right", bbox_to_anchor=(1, 0.57), ncols=2)
     return figure
 
 
@@ -57,9 +57,9 @@ def b2(rows: Sequence[Row]) -> Figure:
     """B2: log-log against T; the slope fitted to the last decade beside the predicted one."""
     figure, axes = canvas(3)
     titles = (
-        ("B2.fixed", "fixed", "fixed horizon, rho = T^(-1/4)"),
-        ("B2.quarter", "quarter", "anytime, rho_t = (t+1)^(-1/4)"),
-        ("B2.half", "half", "anytime, rho_t = (t+1)^(-1/2)"),
+        ("B2.fixed", "fixed", "fixed horizon, rho = rho_0 T^(-1/4)"),
+        ("B2.quarter", "quarter", "anytime, rho_t = rho_0 (t+1)^(-1/4)"),
+        ("B2.half", "half", "anytime, rho_t = rho_0 (t+1)^(-1/2)"),
     )
     for panel, (label, kind, title) in zip(axes, titles, strict=True):
         mine = [r for r in checked(rows, label) if r.get("series") == kind and r["rule"] == "s2sam"]
@@ -78,6 +78,8 @@ def b2(rows: Sequence[Row]) -> Figure:
                 linewidth=0.9,
             )
         panel.set(xscale="log", yscale="log", xlabel="steps T", title=f"{title}\n(open: bound, slope -1/2 up to log T)")
+        low, high = panel.get_ylim()
+        panel.set_ylim(low * (low / high) ** 0.5, high)  # room for the legend
         legend(panel, loc="lower left")
     axes[0].set_ylabel("weighted mean square gradient")
     return figure
