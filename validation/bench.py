@@ -42,7 +42,6 @@ def trajectories(instances: int = 10_000, dim: int = 8, count: int = 50, repetit
         "p_sq": lambda s: dot(s.p, s.p),
     }
     few = 400
-    torch.set_num_threads(1)  # 80 numbers an instance: a second thread costs more than it brings
 
     def batched() -> float:
         begin = time.perf_counter()

@@ -83,7 +83,7 @@ def steps(
         yield step
         step.previous = None  # one step back is all that a probe may see; a chain would keep the whole run
         previous = step
-        w = w - eta_t[:, None] * g
+        w = torch.addcmul(w, eta_t[:, None], g, value=-1)  # w - eta g in one pass
     w, zero = _keep(_at(masks, count), w), torch.zeros_like(w)
     yield Step(problem, rule, count, w, zero, zero, eta=_at(eta, count), rho=_at(rho, count), previous=previous)
 
@@ -131,10 +131,10 @@ Probe = Callable[[Any], Scalar]
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its constants and, for every probe, the values at t = 0 .. T (first axis; then instances).
+    """A finished run: its constants and, for every probe, the values at t = 0 .. T.
 
-    The arrays are float64 tensors (T + 1, N) from the batched runner, or lists of numbers from the twin; the claims'
-    left sides are written in arithmetic that both understand.
+    The lists hold float64 tensors (N,) from the batched runner, or numbers from the twin; the claims' left sides are
+    written in arithmetic that both understand.
     """
 
     problem: Any
@@ -160,7 +160,7 @@ class Run:
 
 
 def record(stream: Iterable[Any], probes: Mapping[str, Probe], *, leaves: int = 1) -> dict[str, Any]:
-    """Consume a stream of steps and keep what the probes return, stacked over t = 0 .. T.
+    """Consume a stream of steps and keep what the probes return, a list over t = 0 .. T.
 
     Args:
         stream: Steps, or whatever the probes read (pairs of Steps for two runs side by side).
@@ -173,7 +173,7 @@ def record(stream: Iterable[Any], probes: Mapping[str, Probe], *, leaves: int = 
         for name, probe in probes.items():
             value = probe(step)
             table[name].append(value if leaves == 1 else value.reshape(-1, leaves).mean(1))
-    return {name: torch.stack(rows) if isinstance(rows[0], Tensor) else rows for name, rows in table.items()}
+    return table
 
 
 def sample_paths(samples: int, count: int, instances: int) -> Int[Tensor, "t n"]:
