@@ -12,7 +12,7 @@ import os
 import platform
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -54,7 +54,8 @@ class Cell:
     def rows(self) -> list[Row]:
         """Run the experiment; every row gets the cell's key, the number of the cell's rows, and its provenance."""
         rows = list(EXPERIMENTS[self.name](**dict(self.options)))
-        stamp = {"cell": self.key, "cell_rows": len(rows), "experiment": self.name, **provenance()}
+        device = f"{dict(self.options).get('device', 'cpu')}: {platform.machine()}"
+        stamp = {"cell": self.key, "cell_rows": len(rows), "experiment": self.name, **provenance(), "device": device}
         return [{**stamp, **row} for row in rows]
 
 
@@ -73,7 +74,7 @@ def code_version() -> str:
 
 @functools.cache
 def provenance() -> Row:
-    """Return versions, commit (of the checkout the code lies in, if any), code hash and device."""
+    """Return versions, commit (of the checkout the code lies in, if any) and code hash."""
     versions = [f"python {platform.python_version()}"]
     for name in ("s2sam", "torch", "numpy", "scipy", "scikit-learn"):
         try:
@@ -92,7 +93,6 @@ def provenance() -> Row:
         "versions": ", ".join(versions),
         "commit": commit,
         "code": code_version(),
-        "device": f"cpu: {platform.machine()}",
     }
 
 
@@ -154,8 +154,3 @@ def run_cells(cells: list[Cell], path: Path, progress: Callable[[Iterable[Cell]]
     for row in read(path):
         by_cell.setdefault(row["cell"], []).append(row)
     return [row for cell in cells for row in by_cell.get(cell.key, [])]
-
-
-def iterate(rows: Iterable[Row], **match: Any) -> Iterator[Row]:
-    """Yield the rows whose fields equal all of `match`."""
-    return (row for row in rows if all(row.get(k) == v for k, v in match.items()))

@@ -1,6 +1,7 @@
 """The report: one self-contained page, a pure function of rows and of the figures drawn from them."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -39,9 +40,7 @@ def sections(table: Sequence[Standing], figures: Mapping[str, Path]) -> list[dic
             "group": group,
             "standings": members,
             "figure": inline(figures[group]) if group in figures else "",
-            "command": f"s2sam validate --claims {group}".replace("''", "\"''\"").replace("1'", '1"\'"')
-            if "'" in group
-            else f"s2sam validate --claims {group}",
+            "command": f"s2sam validate --claims {shlex.quote(group)}",
         }
         for group, members in groups.items()
     ]

@@ -40,6 +40,12 @@ def test_rows_carry_what_is_needed_to_reproduce_them(tmp_path):
     assert row["far"] == "inf"
 
 
+def test_a_row_names_the_device_its_cell_ran_on(monkeypatch):
+    monkeypatch.setitem(engine.EXPERIMENTS, "placed", lambda *, device="cpu": [{"claim": "A1"}])
+    assert Cell.of("placed", device="cuda").rows()[0]["device"].startswith("cuda: ")
+    assert Cell.of("placed").rows()[0]["device"].startswith("cpu: ")
+
+
 def test_a_second_run_measures_nothing(tmp_path, counted):
     todo = [Cell.of("toy", n=2), Cell.of("toy", n=3)]
     first = run_cells(todo, tmp_path / "rows.jsonl")

@@ -1,7 +1,9 @@
 """The experiments yield what their protocols say; figures, report and README are functions of their rows."""
 
 import dataclasses
+import html
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -238,3 +240,5 @@ def test_the_report_has_no_clashing_ids_and_names_a_command_for_each_claim(tmp_p
     for claim in CLAIMS.values():
         assert f'<a href="#{claim.group.replace(chr(39), "&#39;")}">' in page
     assert page.count("<pre>s2sam validate --claims") == len({c.group for c in CLAIMS.values()})
+    commands = [html.unescape(line) for line in re.findall(r"<pre>(s2sam validate --claims .*)</pre>", page)]
+    assert [shlex.split(line)[-1] for line in commands] == list(dict.fromkeys(c.group for c in CLAIMS.values()))
