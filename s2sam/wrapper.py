@@ -59,7 +59,8 @@ class Wrapper(Optimizer):
         """Make hooks registered on either object act on both; a fresh copy has none, as in torch."""
         for name in _HOOKS:
             setattr(self, name, getattr(self.base, name))
-        self._gradient_hooks: OrderedDict[int, Callable[[], None]] = OrderedDict()
+        self._gradient_hooks: OrderedDict[int, Callable[[], bool | None]] = OrderedDict()
+        self._leave_out = False  # what the gradient hooks said last
         self._patch_step_function()
 
     state = _of_base("state")
@@ -107,14 +108,15 @@ class Wrapper(Optimizer):
         groups = [a | b for a, b in zip(mine, saved, strict=False)] if len(mine) == len(saved) else saved
         super().load_state_dict(state_dict | {"param_groups": groups})
 
-    def register_gradient_hook(self, hook: Callable[[], None]) -> RemovableHandle:
+    def register_gradient_hook(self, hook: Callable[[], bool | None]) -> RemovableHandle:
         """Call `hook()` after every gradient evaluation, at w, before the gradient is used or copied.
 
         This is the place to mask or otherwise edit `p.grad`: torch's step pre-hooks run before a closure is evaluated.
 
         Args:
             hook: called without arguments: after the step pre-hooks when the gradient is already there, else after each
-                evaluation of the closure (both of SAM's).
+                evaluation of the closure (both of SAM's). Where the last call returns True, the base update of this
+                step is left out; the direction is still taken.
 
         Returns:
             A handle; `handle.remove()` ends it.
@@ -164,7 +166,8 @@ class Wrapper(Optimizer):
         update = type(self.base).step
         if getattr(update, "hooked", False):  # the hooks are shared: called with them, they would run twice
             update = update.__wrapped__  # type: ignore[attr-defined]
-        update(self.base)
+        if not self._leave_out:
+            update(self.base)
         self.base._opt_called = True  # type: ignore[attr-defined]  # what a scheduler on the base looks for
         for p, buffer in created:
             self.state[p][BUFFER] = buffer
@@ -189,8 +192,7 @@ class Wrapper(Optimizer):
                     loss = closure()
         finally:
             self.restore()
-        for hook in self._gradient_hooks.values():
-            hook()
+        self._leave_out = any([hook() for hook in self._gradient_hooks.values()])
         return loss
 
     def _copy_gradients(self, buffers: Mapping[Tensor, Tensor]) -> dict[Tensor, Tensor]:
