@@ -107,10 +107,11 @@ def _ascent(direction: Sequence[Tensor], rho: Radius, batched: bool) -> list[Ten
         return []
     scaled, _, norm = _near_one(direction, batched)
     # A norm other than 0 is at least 2^-53 here: the floor only keeps 0/0 out, 0 times anything finite being 0.
-    norm.clamp_(min=2.0**-60)
+    norm = norm.clamp(min=2.0**-60)
+    inplace = not any(x.requires_grad for x in scaled)  # whoever differentiates through a step needs the old values
     if isinstance(rho, Sequence):
-        return [_times([x], r / norm, batched, inplace=True)[0] for x, r in zip(scaled, rho, strict=True)]
-    return _times(scaled, rho / norm, batched, inplace=True)
+        return [_times([x], r / norm, batched, inplace)[0] for x, r in zip(scaled, rho, strict=True)]
+    return _times(scaled, rho / norm, batched, inplace)
 
 
 def _near_one(tensors: Sequence[Tensor], batched: bool) -> tuple[list[Tensor], Tensor, Tensor]:

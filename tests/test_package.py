@@ -15,15 +15,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("s2sam", "theory", "validation")
 ALLOWED = {"s2sam": {"s2sam"}, "theory": {"theory"}, "validation": {"s2sam", "theory", "validation"}}
+LAZY = {"certificates": {"sympy"}, "worst_case": {"PEPit", "cvxpy", "numpy"}}  # within functions of theory's rungs only
 MODULES = sorted(
     m.name for p in PACKAGES for m in pkgutil.walk_packages(importlib.import_module(p).__path__, f"{p}.")
 ) + list(PACKAGES)
 
 
-def imports(path: Path) -> set[str]:
-    """Top-level packages that a file imports, wherever the import stands."""
+def imports(path: Path, *, late: bool = True) -> set[str]:
+    """Top-level packages that a file imports, wherever the import stands; without those in functions if not `late`."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    within = set() if late else {inner for function in functions for inner in ast.walk(function)}
+    for node in set(ast.walk(tree)) - within:
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -40,7 +44,9 @@ def forbidden(package: str, path: Path) -> set[str]:
     if package == "s2sam":
         outside |= imports(path) - set(sys.stdlib_module_names) - {"torch", "numpy", "s2sam"}
     if package == "theory":
-        outside |= imports(path) - set(sys.stdlib_module_names) - {"theory"}
+        rung = LAZY.get(path.parent.name, set())
+        outside |= imports(path) - set(sys.stdlib_module_names) - {"theory"} - rung
+        outside |= imports(path, late=False) & rung
     return outside
 
 
@@ -55,6 +61,12 @@ def test_the_import_check_can_fail(tmp_path):
     assert forbidden("s2sam", path) == {"validation", "scipy"}
     assert forbidden("theory", path) == {"validation", "scipy"}
     assert forbidden("validation", path) == set()
+    (tmp_path / "certificates").mkdir()
+    path = tmp_path / "certificates" / "wrong.py"
+    path.write_text("import sympy\n")
+    assert forbidden("theory", path) == {"sympy"}
+    path.write_text("def late():\n    import sympy\n    import PEPit\n")
+    assert forbidden("theory", path) == {"PEPit"}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -111,6 +123,24 @@ def test_readme_shows_exactly_two_set_up_commands():
         "pip install -c constraints.txt '.[validation]' && s2sam validate",
         "pip install -c constraints.txt '.[validation,test]' && pytest",
     ]
+
+
+def test_theory_imports_without_any_library():
+    code = (
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('sympy', 'PEPit', 'cvxpy', 'numpy', 'torch', 'mpmath'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name.partition('.')[0])\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        "from theory.certificates import CERTIFICATES\n"
+        "from theory.worst_case import INSTANCES, Case, solve\n"
+        "[instance.verify() for instance in INSTANCES]\n"
+        "solve(Case(claim='B1', T=1, h=1.0))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("ModuleNotFoundError: worst cases need cvxpy")
 
 
 def test_core_imports_without_the_extras():

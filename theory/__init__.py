@@ -1,6 +1,7 @@
 """The statements: claims about S2-SAM and SAM with constants, domain, proof and source, for any kind of number.
 
-`CLAIMS` holds them by label; calling a claim checks its domain and evaluates its bound:
+`CLAIMS` holds them by label, with the findings of the paper's experiments (D), which have no bound; calling any other
+claim checks its domain and evaluates its bound:
 
 >>> from theory import CLAIMS, select
 >>> [claim.label for claim in select("B5")]
@@ -12,7 +13,10 @@ This package imports the standard library only; the letters are those of `theory
 """
 
 from theory import bounds as bounds  # fills the registry
-from theory.claims import CLAIMS, Claim, DomainError, Requirement, claim, register, select
+from theory import findings as findings  # likewise
+from theory.claims import CLAIMS, Claim, DomainError, Reference, Requirement, claim, register, select
 from theory.notation import NOTATION, Symbol
 
-__all__ = ["CLAIMS", "NOTATION", "Claim", "DomainError", "Requirement", "Symbol", "claim", "register", "select"]
+__all__ = [
+    "CLAIMS", "NOTATION", "Claim", "DomainError", "Reference", "Requirement", "Symbol", "claim", "register", "select",
+]

@@ -14,17 +14,40 @@ theory.requirements.DomainError: B1 needs eta <= 1/L = 0.05, got 0.2
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from theory.arithmetic import Number, floating, quiet
 from theory.requirements import DomainError, Formula, Requirement, required
 
-__all__ = ["CLAIMS", "Claim", "DomainError", "Requirement", "claim", "register", "select"]
+__all__ = ["CLAIMS", "Claim", "DomainError", "Reference", "Requirement", "claim", "register", "select"]
 
-Kind = Literal["upper", "lower", "equality"]
-Origin = Literal["paper", "derived"]
+Kind = Literal["upper", "lower", "equality", "finding"]
+Origin = Literal["paper", "derived", "conjecture"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """Numbers that a paper reports, to stand beside ours and never among them.
+
+    Attributes:
+        source: paper, table or figure, setting.
+        quantity: what the numbers are, with their unit.
+        columns: what distinguishes the numbers of a row.
+        rows: name -> one number for each column; None where the paper gives none.
+    """
+
+    source: str
+    quantity: str
+    columns: tuple[str, ...]
+    rows: Mapping[str, tuple[float | None, ...]]
+
+    def __post_init__(self) -> None:
+        """Refuse a row of another length than the columns: ValueError."""
+        for name, numbers in self.rows.items():
+            if len(numbers) != len(self.columns):
+                raise ValueError(f"{name!r} must have {len(self.columns)} numbers, one a column, got {len(numbers)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +58,22 @@ class Claim:
         label: "B1", or "B1.isotropic" for a part of group B1.
         title: a few words.
         statement: hypotheses and inequality in plain text, letters of `theory.notation`.
-        origin: "paper" if Ji et al. (NeurIPS 2024) assert it in prose, "derived" if the statement is this project's.
+        origin: "paper" if Ji et al. (NeurIPS 2024) assert it, "derived" if the statement is this project's and proved,
+            "conjecture" if it is this project's and not proved: runs can refute it and never support it.
         source: whose inequality it is.
-        kind: "upper" (measured <= bound), "lower" (measured >= bound) or "equality".
+        kind: "upper" (measured <= bound), "lower" (measured >= bound), "equality", or "finding" (what an experiment
+            shows; it has no bound).
         measures: the left side, in one line.
         requires: the domain.
-        bound: the right side, a function of constants given as keywords, for any arithmetic; it checks nothing.
+        bound: the right side, a function of constants given as keywords, for any arithmetic; it checks nothing. None
+            for a finding.
         trivial: what is known without the claim: a bound no better than this says nothing. It takes the constants of
             the bound as keywords and ignores others; None where nothing is known.
         condition: the hypothesis that the constants cannot show, for "supported if ..."; "" if there is none.
-        proof: the proof in one line.
+        proof: the proof in one line; "" for a finding.
+        expects: how the standing begins that the registry expects, if it is not "SUPPORTED", which is always welcome.
+        untested: why a finding is not tested here, as long as no experiment stands behind it.
+        references: numbers from the paper.
     """
 
     label: str
@@ -55,19 +84,25 @@ class Claim:
     kind: Kind
     measures: str
     requires: tuple[Requirement, ...]
-    bound: Formula
+    bound: Formula | None
     trivial: Formula | None = None
     condition: str = ""
-    proof: str
+    proof: str = ""
+    expects: str = "SUPPORTED"
+    untested: str = ""
+    references: tuple[Reference, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse an unknown kind or origin and an empty text: ValueError."""
+        """Refuse an unknown kind or origin, an empty text, and a finding with a bound: ValueError."""
         if self.kind not in get_args(Kind) or self.origin not in get_args(Origin):
             raise ValueError(
                 f"{self.label}: kind must be one of {get_args(Kind)} and origin one of {get_args(Origin)}, "
                 f"got {self.kind!r} and {self.origin!r}"
             )
-        for field in ("label", "title", "statement", "source", "measures", "proof"):
+        if (self.kind == "finding") != (self.bound is None):
+            raise ValueError(f"{self.label}: a finding has no bound and every other claim has one, got {self.kind!r}")
+        own = "untested" if self.bound is None else "proof"
+        for field in ("label", "title", "statement", "source", "measures", own):
             if not getattr(self, field).strip():
                 raise ValueError(f"{self.label or 'claim'}: {field} must not be empty, write it down")
 
@@ -79,8 +114,8 @@ class Claim:
     @property
     def constants(self) -> tuple[str, ...]:
         """Names of the constants that a call needs: those of the bound, then any that only the domain needs."""
-        needed = required(self.bound) + tuple(name for r in self.requires for name in r.constants)
-        return tuple(dict.fromkeys(needed))
+        own = required(self.bound) if self.bound else ()
+        return tuple(dict.fromkeys(own + tuple(name for r in self.requires for name in r.constants)))
 
     def domain(self, **constants: Number) -> Any:
         """Whether the claim says something about these constants, elementwise.
@@ -113,10 +148,13 @@ class Claim:
     def evaluate(self, **constants: Number) -> Number:
         """The bound without the domain check: for symbols, and for arrays of which `domain` selects elements later."""
         constants = self._complete(constants)
+        assert self.bound is not None
         return self.bound(**{name: constants[name] for name in inspect.signature(self.bound).parameters})
 
     def _complete(self, constants: dict[str, Number]) -> dict[str, Number]:
-        """The constants, integer tensors as float64; TypeError if one is missing."""
+        """The constants, integer tensors as float64; TypeError if one is missing, or if there is no bound."""
+        if self.bound is None:
+            raise TypeError(f"{self.label} is a finding and has no bound; look at its references and its rows")
         missing = [name for name in self.constants if name not in constants]
         if missing:
             raise TypeError(f"{self.label} needs the constants {', '.join(self.constants)}; add {', '.join(missing)}")
@@ -163,6 +201,11 @@ def select(labels: str) -> tuple[Claim, ...]:
     return tuple(c for c in CLAIMS.values() if c.label in names or c.group in names)
 
 
+def _same(one: Formula | None, other: Formula) -> bool:
+    """Whether two bounds are one function, perhaps executed once more."""
+    return one is not None and (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+
+
 def _paragraph(bound: Formula, head: str) -> str:
     """The first docstring paragraph of `bound` that begins with `head`, on one line and without the head."""
     paragraphs = inspect.cleandoc(bound.__doc__ or "").split("\n\n")
@@ -180,6 +223,7 @@ def claim(
     requires: tuple[Requirement, ...] = (),
     trivial: Formula | None = None,
     condition: str = "",
+    expects: str = "SUPPORTED",
     statement: str | None = None,
     source: str | None = None,
     proof: str | None = None,
@@ -191,18 +235,18 @@ def claim(
     """
 
     def decorate(bound: Formula) -> Formula:
-        texts = {
+        texts: dict[str, Any] = {
             "statement": statement or _paragraph(bound, ""),
             "source": source or _paragraph(bound, "Source:"),
             "proof": proof or _paragraph(bound, "Proof:"),
         }
         known = CLAIMS.get(label)
-        if known and (known.bound.__module__, known.bound.__qualname__) == (bound.__module__, bound.__qualname__):
+        if known and _same(known.bound, bound):
             del CLAIMS[label]  # its module is executed once more, as importlib.reload and doctest collectors do
         register(
             Claim(
                 label=label, title=title, kind=kind, origin=origin, measures=measures, requires=requires, bound=bound,
-                trivial=trivial, condition=condition, **texts,
+                trivial=trivial, condition=condition, expects=expects, **texts,
             )
         )
         return bound

@@ -37,10 +37,31 @@ Further letters inside a proof are local to it.
 | sum_t eta_t^2 | `sum_eta2` | sum of the squared step sizes | > 0 |
 | N | `N` | number of samples | whole, >= 1 |
 | E sum_k delta_k | `jumps` | expected sum of the jumps of f where a mask changes | real |
+| v_t | `v` | momentum buffer, v_t = beta v_{t-1} + g_t with v_{-1} = 0; w_{t+1} = w_t - eta v_t | vector |
+| beta | `beta` | momentum, 0 where nothing is said of it | 0 <= beta < 1 |
+| alpha | `alpha` | eta/(1 - beta), the effective step under momentum | > 0 |
+| z_t | `z` | w_t - (eta beta/(1 - beta)) v_{t-1}, the point that steps by -alpha g_t | vector |
+| H | `H` | Hessian of a quadratic | symmetric |
+| q | `q` | modulus of the second largest eigenvalue of H over the largest, L, which is simple | 0 <= q < 1 |
+| C | `C` | modulus of <xi, d_t>, xi the unit eigenvector of L, at one step | 0 <= C <= 1 |
+| W | `W` | squared norm of w_0 over rho^2 | >= 0 |
+| area | `area` | area of the parallelogram of w_0/rho and the first direction d_{-1} | > 0 |
+| loss | `loss` | mean 0-1 loss on the sample: largest within rho (C1), mean over draws of the noise (C1') | 0 to 1 |
+| n | `n` | number of independent examples in the sample | whole |
+| k | `k` | number of weights | whole, >= 1 |
+| \|\|w\|\|^2 | `norm2` | squared norm of the weights | >= 0 |
+| \|\|w - w_0\|\|^2 | `dist2` | squared distance of the weights from those of the prior | >= 0 |
+| s | `s` | standard deviation of the noise on each weight | > 0 |
+| J | `J` | number of standard deviations in a grid fixed in advance | whole, >= 1 |
+| log M | `masks` | logarithm of the number of masks that the sample could have chosen; 0 if it chose none | >= 0 |
+| K | `draws` | number of draws of the noise | whole, >= 1 |
+| delta | `delta` | probability with which the sample misleads a PAC bound | 0 < delta < 1 |
+| delta' | `delta2` | probability with which the draws of the noise mislead it | 0 < delta' < 1 |
 
 S2-SAM: d_{-1} = 0; y_t = w_t + rho_t d_{t-1}; g_t = grad(y_t); w_{t+1} = w_t - eta_t g_t; d_t = n(g_t). SAM has
 n(grad(w_t)) in place of d_{t-1}, two gradients a step. With masks, every gradient is masked first. So S2-SAM has
 p_0 = 0, and p_t = 0 after a zero gradient.
+Of d_{-1} = 0 there is one exception, B10.isotropic, whose run is given a first direction.
 
 Source: Ji et al. (NeurIPS 2024) for S2-SAM, Foret et al. (ICLR 2021) for SAM.
 """

@@ -30,6 +30,7 @@ def check(
     count: int = 40,
     seed: int = 0,
     measure: Measure | None = None,
+    beta: float = 0.0,
 ) -> list[Outcome]:
     """Check one claim for one rule on a batch of problems: one Outcome for each step size h = eta L and radius.
 
@@ -42,10 +43,11 @@ def check(
         count: number of steps.
         seed: of the starting points, at distance 1 from the center.
         measure: how to measure the claim; default the registered one.
+        beta: momentum, for the claims that speak of it.
 
     Raises:
-        ValueError: when the registered measure does not speak of this rule or problem, or when the claim is one in
-            expectation and the problem has too many sample paths to run them all.
+        ValueError: when the registered measure does not speak of this rule, problem or beta, or when the claim is one
+            in expectation and the problem has too many sample paths to run them all.
     """
     claim = CLAIMS[claim] if isinstance(claim, str) else claim
     chosen = measure or MEASURES[claim.label]
@@ -54,6 +56,8 @@ def check(
         raise ValueError(f"rule must be one of {', '.join(chosen.rules)} for {claim.label}, got {rule!r}")
     if measure is None and not chosen.applies(problem):
         raise ValueError(f"problem must satisfy the hypotheses of {claim.label}, got {problem.name}; see its statement")
+    if measure is None and chosen.momentum != (beta > 0):
+        raise ValueError(f"beta must be {'> 0' if chosen.momentum else '0'} for {claim.label}, got {beta}; see B9")
     expectation = problem.samples > 1 and not chosen.per_step
     if expectation and problem.samples**count > MOST_PATHS:
         most = int(math.log(MOST_PATHS, problem.samples))
@@ -69,6 +73,7 @@ def check(
         seed=seed,
         enumerate_samples=expectation,
         claims=[claim],
+        beta=beta,
     )
 
 
@@ -92,11 +97,12 @@ def examine(
     seed: int,
     enumerate_samples: bool = False,
     claims: Sequence[Claim] | None = None,
+    beta: float = 0.0,
 ) -> list[Outcome]:
     """Check several claims on one run of the grid h x rho x instances; run measures are read at every horizon.
 
     With `enumerate_samples` every path of samples is run and expectations are exact (whole runs only). The rule "pair"
-    runs S2-SAM and SAM side by side from one start.
+    runs S2-SAM and SAM side by side from one start. All runs have one momentum beta.
     """
     if enumerate_samples and any(m.per_step for m in measures.values()):
         raise ValueError("enumerate_samples must be False for claims about single steps, got True; check them apart")
@@ -112,7 +118,7 @@ def examine(
     samples = sample_paths(problem.samples, count, problem.size * len(grid)) if enumerate_samples else None
     if samples is None and problem.samples > 1:  # no expectation is taken: any draws will do
         samples = torch.randint(problem.samples, (count, batch.size), generator=torch.Generator().manual_seed(seed + 1))
-    stream = _stream(rule, batch, w, samples, eta=eta, rho=radius, count=count)
+    stream = _stream(rule, batch, w, samples, eta=eta, rho=radius, count=count, beta=beta)
 
     tallies = {label: Tally(by_label[label], m, problem.width) for label, m in measures.items() if m.per_step}
     wanted = {k: v for m in measures.values() for k, v in m.probes.items()}
@@ -129,13 +135,16 @@ def examine(
     def doubt(claim: Claim, m: Measure, i: int, t: int) -> bool:
         draws = None if samples is None or leaves > 1 else samples[:, i].tolist()
         return confirmed(
-            claim, m, batch, rule, i * leaves, t, w=w, eta=eta, rho=radius, count=count, leaves=leaves, samples=draws
-        )
+            claim, m, batch, rule, i * leaves, t, w=w, eta=eta, rho=radius, count=count, leaves=leaves, samples=draws,
+            beta=beta,
+        )  # fmt: skip
+
+    extra = {"beta": beta} if beta else {}
 
     def fold(tally: Tally, T: int) -> list[Outcome]:
         return [
             tally.outcome(
-                torch.arange(g, whole.problem.size, len(grid)), problem, rule, doubt, {"h": a, "rho": b, "T": T}
+                torch.arange(g, whole.problem.size, len(grid)), problem, rule, doubt, {"h": a, "rho": b, "T": T} | extra
             )
             for g, (a, b) in enumerate(grid)
         ]

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import torch
 import typer
@@ -59,6 +59,18 @@ def _device(device: str) -> str:
     return device
 
 
+def _plugin(path: Path | None) -> Any:
+    """Load a plugin, if one is given: its claims join the registry."""
+    if path is None:
+        return None
+    from validation.plugin import PluginError, load
+
+    try:
+        return load(path)
+    except PluginError as error:
+        refuse(str(error))
+
+
 def _progress(cells: Iterable[Cell]) -> Iterator[Cell]:
     cells = list(cells)
     columns = (
@@ -85,6 +97,7 @@ def validate(
     device: Annotated[str, typer.Option(help="Where the batched runs live: cpu, cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Of every random choice, >= 0.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for rows.jsonl, figures/ and report/.")] = DEFAULT_OUT,
+    plugin: Annotated[Path | None, typer.Option(help="A Python file with claims, measures and rules of yours.")] = None,
 ) -> None:
     """Check the claims, then write rows, figures and the report; the same command resumes after an interruption.
 
@@ -94,13 +107,16 @@ def validate(
         refuse("--quick and --deep exclude each other; give one of them")
     if seed < 0:
         refuse(f"--seed must be >= 0, got {seed}; use 0, 1, 2, ...")
+    own = _plugin(plugin)
     labels, folder, where = _labels(claims), _folder(out), _device(device)
     torch.set_num_threads(
         1
     )  # the tensors are small: a second thread costs more than it brings, and spins when disturbed
     from validation.suite import cells  # after the refusals, so that bad usage is answered at once
 
-    todo = cells("quick" if quick else "deep" if deep else "default", labels, seed, where)
+    size = "quick" if quick else "deep" if deep else "default"
+    todo = cells(size, [x for x in labels if own is None or x not in own.labels], seed, where)
+    todo += own.cells(size, labels, seed) if own else []
     try:
         rows = run_cells(todo, folder / "rows.jsonl", _progress)
     except KeyboardInterrupt:
@@ -108,6 +124,10 @@ def validate(
             f"\ns2sam: stopped; finished rows are in {folder / 'rows.jsonl'}; the same command resumes", file=sys.stderr
         )
         raise typer.Exit(130) from None
+    except RuntimeError as error:
+        if own is None or not str(error).startswith("--plugin"):
+            raise
+        refuse(str(error))
     table = _draw(rows, folder, labels)
     _print(table)
     console.print(f"report: {folder / 'report' / 'index.html'}")
@@ -150,8 +170,12 @@ def list_claims(
 
 
 @app.command()
-def figures(folder: Annotated[Path, typer.Argument(help="A folder that holds rows.jsonl.", metavar="DIR")]) -> None:
+def figures(
+    folder: Annotated[Path, typer.Argument(help="A folder that holds rows.jsonl.", metavar="DIR")],
+    plugin: Annotated[Path | None, typer.Option(help="The plugin that was validated, if any.")] = None,
+) -> None:
     """Redraw figures and report from stored rows; nothing is measured."""
+    _plugin(plugin)
     source = next((folder / name for name in ("rows.jsonl", "rows.jsonl.gz") if (folder / name).exists()), None)
     if source is None:
         refuse(f"DIR must hold rows.jsonl, got {folder}; make it with: s2sam validate --out {folder}")
@@ -160,7 +184,10 @@ def figures(folder: Annotated[Path, typer.Argument(help="A folder that holds row
         refuse(
             f"{source} must hold the rows of at least one finished cell, got none; run: s2sam validate --out {folder}"
         )
-    _print(_draw(rows, _folder(folder), sorted({r["claim"] for r in rows}, key=list(theory.CLAIMS).index)))
+    labels = {r["claim"] for r in rows}
+    if unknown := sorted(labels - theory.CLAIMS.keys()):
+        refuse(f"{source} must speak of known claims, got {', '.join(unknown)}; give the --plugin that registers them")
+    _print(_draw(rows, _folder(folder), sorted(labels, key=list(theory.CLAIMS).index)))
 
 
 @app.command()

@@ -1,7 +1,8 @@
 """Doubt: repeat a failed comparison by the literal twin in 50-digit arithmetic, where rounding cannot be the reason."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import mpmath
@@ -13,15 +14,23 @@ from validation.arrays import exact
 from validation.measures.base import Measure, Measured
 from validation.shipped import SHIPPED
 from validation.step import Step
-from validation.trajectories import Run, record
+from validation.trajectories import Rule, Run, View, record, resolve
 
 DIGITS = 50
 
 
-def twin_steps(problem, rule: str, w: Any, *, eta: Any, rho: Any, count: int, samples: Any = None) -> list[Step]:
+def twin_steps(
+    problem, rule: str | Rule, w: Any, *, eta: Any, rho: Any, count: int, samples: Any = None, beta: Any = 0
+) -> list[Step]:
     """Return the Steps t = 0 .. count of the literal twin on one instance, in the arithmetic of w, eta and rho."""
+    fixed = {"eta": eta, "rho": rho, "beta": beta}
+    if isinstance(rule, str):
+        path, replays = twin.run(problem, rule, w, steps=count, samples=samples, **fixed), None
+    else:
+        path, replays = _followed(problem, rule, w, count, samples, fixed)
     result: list[Step] = []
-    for t, (at, p, g) in enumerate(twin.run(problem, rule, w, eta=eta, rho=rho, steps=count, samples=samples)):
+    v = w - w
+    for t, (at, p, g) in enumerate(path):
         index = None if samples is None or t == count else samples[t]
         zero = at - at
         result.append(
@@ -32,13 +41,37 @@ def twin_steps(problem, rule: str, w: Any, *, eta: Any, rho: Any, count: int, sa
                 at,
                 zero if p is None else p,
                 zero if g is None else g,
-                eta=eta,
-                rho=rho,
                 index=index,
+                replay=replays[t] if replays and index is not None else None,
+                v=v if beta else None,
                 previous=result[-1] if result else None,
+                **fixed,
             )
         )
+        v = v if g is None else beta * v + g
     return result
+
+
+def _followed(problem, rule: Rule, w: Any, count: int, samples: Any, fixed: dict[str, Any]):
+    """Return the twin's run of a rule that is a function of a View, and (as it goes) each step's g by sample."""
+    memory: dict[str, Any] = {}
+    replays: list[Callable[[int], Any]] = []
+
+    def sampled(x: Any, t: int) -> Any:
+        return problem.grad(x) if samples is None else problem.sample_grad(x, samples[t])
+
+    def direction(t: int, at: Any, g: Any, v: Any) -> Any:
+        view = partial(View, at, g, full=problem.grad, v=v, **fixed)
+        before = dict(memory)
+
+        def replay(k: int) -> Any:
+            gradient = partial(problem.sample_grad, index=k)
+            return gradient(at + fixed["rho"] * twin.normalize(rule(view(sampled=gradient, memory=dict(before)))))
+
+        replays.append(replay)
+        return rule(view(sampled=lambda x: sampled(x, t), memory=memory))
+
+    return twin.chosen(sampled, w, steps=count, direction=direction, **fixed), replays
 
 
 def confirmed(
@@ -55,36 +88,43 @@ def confirmed(
     count: int,
     leaves: int = 1,
     samples: Sequence[int] | None = None,
+    beta: float = 0.0,
 ) -> bool:
     """Return whether the claim fails in 50 digits on instance i of the batch, at step t or after t steps.
 
     What was float64 data (the problem, the start, eta and rho) is taken digit for digit; the bound must be exceeded by
     more than 10^(5 - DIGITS) of the size of the terms, and by what is uncertain in the problem's own f*
-    (`certificate`). `samples` are the draws of this instance when the run was sampled. A rule that is a function has no
-    twin; its failures stand as measured.
+    (`certificate`). `samples` are the draws of this instance when the run was sampled. A rule that is a function
+    of a View is run by the twin too; if it speaks torch only, its failures stand as measured.
     """
-    if not isinstance(rule, str):
-        return True
-    rule = SHIPPED.get(rule, rule)
+    if isinstance(rule, str) and rule != "pair":
+        rule = SHIPPED.get(rule, rule)
+        rule = rule if rule in twin.NAMES else resolve(rule)
     with mpmath.workdps(DIGITS):
         number = mpmath.mpf
         instance = batch.instance(i, number)
         one = {
             "eta": number(float(eta[i])),
             "rho": number(float(rho[i])),
+            "beta": number(beta),
             "count": t if not measure.per_step else count,
         }
         start = exact(w[i], number)
-        if measure.per_step:
-            m = measure.evaluate(twin_steps(instance, rule, start, samples=samples, **one)[t])
-        else:
-            records = _records(measure, instance, rule, start, one, leaves)
-            m = measure.evaluate(Run(instance, rule, one["eta"], one["rho"], records, t))
+        try:
+            if measure.per_step:
+                m = measure.evaluate(twin_steps(instance, rule, start, samples=samples, **one)[t])
+            else:
+                records = _records(measure, instance, rule, start, one, leaves)
+                m = measure.evaluate(Run(instance, rule, one["eta"], one["rho"], records, t))
+        except (TypeError, AttributeError):
+            if isinstance(rule, str):
+                raise
+            return True
         return m is not None and fails(claim, m, certificate=measure.certificate(m, instance))
 
 
 def _records(
-    measure: Measure, instance, rule: str, start: np.ndarray, one: dict[str, Any], leaves: int
+    measure: Measure, instance, rule: str | Rule, start: np.ndarray, one: dict[str, Any], leaves: int
 ) -> dict[str, Any]:
     probes = measure.probes
     if rule == "pair":

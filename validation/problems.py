@@ -68,6 +68,17 @@ def _isotropic(size: int, generator: Generator) -> Problem:
     return quadratic(size, _dimension(generator), generator=generator, kind="isotropic")
 
 
+def _axes(size: int, generator: Generator) -> Problem:
+    """Positive quadratics in their axes, the largest curvature L first and simple, the next q L with random q < 1."""
+    d = _dimension(generator, 2)
+    L, part = spread(size, (0.1, 10.0), generator), torch.rand(size, d, generator=generator, dtype=torch.float64)
+    q = part[:, 1:2].clone()
+    part[:, 2:] *= q
+    part[:, 0] = 1.0
+    zero = torch.zeros(size, d, dtype=torch.float64)
+    return Quadratic.of(torch.diag_embed(part * L[:, None]), zero, name="axes")
+
+
 def _strong(size: int, generator: Generator) -> Problem:
     """Rotated positive definite quadratics, kappa from 1 to 1e3."""
     return quadratic(size, _dimension(generator), generator=generator)
@@ -137,6 +148,7 @@ def _noisy_logcosh(size: int, generator: Generator) -> Problem:
 FAMILIES: dict[str, Callable[[int, Generator], Problem]] = {
     "line": _line,
     "isotropic": _isotropic,
+    "axes": _axes,
     "strong": _strong,
     "convex": _convex,
     "indefinite": _indefinite,

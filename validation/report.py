@@ -31,7 +31,7 @@ def inline(path: Path) -> str:
 
 
 def sections(table: Sequence[Standing], figures: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """Return one section for each group of claims: its standings, its figure and the command that reproduces it."""
+    """Return one section for each group: its standings, its figure and, if any was tested, the command that does it."""
     groups: dict[str, list[Standing]] = {}
     for s in table:
         groups.setdefault(s.claim.group, []).append(s)
@@ -40,7 +40,7 @@ def sections(table: Sequence[Standing], figures: Mapping[str, Path]) -> list[dic
             "group": group,
             "standings": members,
             "figure": inline(figures[group]) if group in figures else "",
-            "command": f"s2sam validate --claims {shlex.quote(group)}",
+            "command": f"s2sam validate --claims {shlex.quote(group)}" if any(s.n for s in members) else "",
         }
         for group, members in groups.items()
     ]

@@ -25,24 +25,28 @@ def optimizer_steps(
     eta: Float[Tensor, " n"],
     rho: Float[Tensor, " n"],
     count: int,
+    beta: float = 0.0,
 ) -> Iterator[Step]:
     """Yield the steps t = 0 .. count of `rule` ("S2SAM" or "SAM") run through its class, like `trajectories.steps`."""
     singles = [problem.take(torch.tensor([i])) for i in range(len(w))]
     parameters = [torch.nn.Parameter(row[None].clone()) for row in w]
     kind, advance = (S2SAM, _s2sam_step) if rule == "S2SAM" else (SAM, _sam_step)
     optimizers: list[Any] = [
-        kind(torch.optim.SGD([p], lr=float(e)), rho=float(r)) for p, e, r in zip(parameters, eta, rho, strict=True)
+        kind(torch.optim.SGD([p], lr=float(e), momentum=beta), rho=float(r))
+        for p, e, r in zip(parameters, eta, rho, strict=True)
     ]
-    previous = None
+    previous, v = None, torch.zeros_like(w) if beta else None
     for t in range(count):
         at = torch.cat([p.detach().clone() for p in parameters])
         seen = [advance(opt, p, one.f) for opt, p, one in zip(optimizers, parameters, singles, strict=True)]
         y, g = (torch.cat(column) for column in zip(*seen, strict=True))
-        step = Step(problem, SHIPPED[rule], t, at, y - at, g, eta=eta, rho=rho, previous=previous)
+        step = Step(problem, SHIPPED[rule], t, at, y - at, g, eta=eta, rho=rho, beta=beta, v=v, previous=previous)
         yield step
+        v = None if v is None else torch.cat([opt.base.state[p]["momentum_buffer"].clone()
+                                              for opt, p in zip(optimizers, parameters, strict=True)])  # fmt: skip
         step.previous, previous = None, step
     at, zero = torch.cat([p.detach().clone() for p in parameters]), torch.zeros_like(w)
-    yield Step(problem, SHIPPED[rule], count, at, zero, zero, eta=eta, rho=rho, previous=previous)
+    yield Step(problem, SHIPPED[rule], count, at, zero, zero, eta=eta, rho=rho, beta=beta, v=v, previous=previous)
 
 
 Objective = Callable[[Tensor], Tensor]

@@ -66,6 +66,7 @@ def enclosure(
     d = G.shape[-1]
     diagonal = G.diagonal(dim1=-2, dim2=-1)
     lam, V = torch.linalg.eigh(G)
+    V = V.detach()  # whoever differentiates an eigenvalue must not divide by the gaps between them, which V would
     top = lam.abs().amax(-1)
     size = (V * V).sum((-2, -1))
     rest = torch.linalg.matrix_norm(G - (V * lam[..., None, :]) @ V.mT) + (d + 3) * U * top * size

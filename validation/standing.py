@@ -12,6 +12,8 @@ REAL = {"breast-cancer", "digits", "digits-cnn"}
 SUPPORTED = "SUPPORTED"
 REFUTED = "REFUTED"
 INCONCLUSIVE = "INCONCLUSIVE"
+VACUOUS = "INCONCLUSIVE (vacuous)"
+NOT_REFUTED = "NOT REFUTED (conjecture)"
 NOT_TESTED = "NOT TESTED HERE"
 
 
@@ -20,7 +22,8 @@ class Standing:
     """The verdict on one claim, and the evidence behind it.
 
     Attributes:
-        claim: the statement. verdict: SUPPORTED, "SUPPORTED IF ...", REFUTED, INCONCLUSIVE or NOT TESTED HERE.
+        claim: the statement. verdict: SUPPORTED, "SUPPORTED IF ...", REFUTED, INCONCLUSIVE (and vacuous where no bound
+            says more than is known without it), NOT REFUTED of a conjecture, or NOT TESTED HERE and why.
         evidence: what kinds of run stand behind it. n: comparisons. ratio: the worst, above 1 exactly when refuted.
         counterexample: the worst row, when refuted. estimates: rows with an estimated constant (they never refute).
     """
@@ -35,8 +38,8 @@ class Standing:
 
     @property
     def expected(self) -> bool:
-        """Whether the claim stands as the registry expects: supported, under its condition if it has one."""
-        return self.verdict.startswith(SUPPORTED)
+        """Whether the claim stands as the registry expects: supported, unless it says otherwise of itself."""
+        return self.verdict.startswith((SUPPORTED, self.claim.expects))
 
 
 def standing(claim: Claim, rows: Sequence[Row]) -> Standing:
@@ -51,8 +54,11 @@ def standing(claim: Claim, rows: Sequence[Row]) -> Standing:
         verdict, top = REFUTED, max(violated, key=lambda r: float(r["ratio"]))
     elif any(r["verdict"] == "HOLDS" for r in inside):
         verdict = f"{SUPPORTED} IF {claim.condition}" if claim.condition else SUPPORTED
+        verdict = NOT_REFUTED if claim.origin == "conjecture" else verdict
+    elif mine:
+        verdict = VACUOUS if inside and not estimates else INCONCLUSIVE
     else:
-        verdict = INCONCLUSIVE if mine else NOT_TESTED
+        verdict = f"{NOT_TESTED}: {claim.untested}" if claim.untested else NOT_TESTED
     return Standing(
         claim,
         verdict,
@@ -72,6 +78,7 @@ def evidence(rows: Sequence[Row], estimates: Sequence[Row]) -> tuple[str, ...]:
         ("exact expectations", any(r.get("exact_mean") for r in rows)),
         ("real data", any(r["family"] in REAL for r in rows)),
         ("shipped optimizer", any(r["rule"] in ("S2SAM", "SAM") for r in (*rows, *estimates))),
+        ("adversarial search", any(r.get("series") == "extreme" for r in rows)),
         ("network, L estimated", bool(estimates)),
     )
     return tuple(name for name, present in kinds if present)

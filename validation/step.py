@@ -52,12 +52,15 @@ class Step:
         eta, rho: step size and radius of this step, one number per instance.
         index: sample drawn at this step, (N,) or int, None when deterministic.
         replay: function of a sample index: the g of this step, had that sample been drawn; None for the twin's runs.
+        beta, v: momentum, and the buffer before this step, shape of w; None without momentum.
         previous: the step before, None at t = 0.
     """
 
-    def __init__(self, problem, rule, t, w, p, g, *, eta, rho, index=None, replay=None, previous=None):
+    def __init__(self, problem, rule, t, w, p, g, *, eta, rho, index=None, replay=None, beta=0.0, v=None,
+                 previous=None):  # fmt: skip
         self.problem, self.rule, self.t, self.w, self.p, self.g = problem, rule, t, w, p, g
         self.eta, self.rho, self.index, self.replay, self.previous = eta, rho, index, replay, previous
+        self.beta, self.v = beta, v
 
     @cached_property
     def y(self) -> Vector:
@@ -83,6 +86,11 @@ class Step:
     def f_y(self) -> Scalar:
         """The objective at y."""
         return self.problem.f_given(self.y, self.b)
+
+    @cached_property
+    def z(self) -> Vector:
+        """The point that steps by -eta/(1 - beta) g_t under momentum: w - (eta beta/(1 - beta)) v; w itself without."""
+        return self.w if self.v is None else self.w - scale(self.eta * self.beta / (1 - self.beta), self.v)
 
     @cached_property
     def p_sam(self) -> Vector:

@@ -1,83 +1,24 @@
 """What `s2sam validate` runs: the list of cells at three sizes, for the chosen claims."""
 
-from dataclasses import dataclass
-
 from theory import CLAIMS
 from validation import experiments as _experiments  # noqa: F401 - importing registers the experiments
 from validation.cells import Cell
 from validation.experiments.network import RUN_CLAIMS, STEP_CLAIMS
 from validation.measures import MEASURES
+from validation.sizes import SIZES, Size
 
 SYNTHETIC = ("isotropic", "strong", "convex", "indefinite", "cosine", "pl", "logcosh", "logcosh-ridge", "huber")
 REAL = ("breast-cancer", "digits")
 SAMPLED = ("noisy-strong", "noisy-convex", "noisy-cosine", "noisy-logcosh")
 RULES = ("sgd", "sam", "s2sam", "pair")
-H = (0.1, 0.5, 1.0, 1.5)
-RHO = (0.01, 0.1, 0.3, 1.0)
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is run.
-
-    Attributes:
-        instances: of a family.
-        count: steps.
-        horizons: the T at which claims about whole runs are read.
-        real: starts on real data.
-        schedule: longest of B2.
-        seeds: repetitions of the sweep.
-        paths: steps of the runs whose sample paths are enumerated.
-        network: steps of full-batch training.
-        h: step sizes in units of 1/L.
-        rho: radii; starts are at distance 1.
-    """
-
-    instances: int
-    count: int
-    horizons: tuple[int, ...]
-    real: int
-    schedule: int
-    seeds: int
-    paths: int
-    network: int
-    h: tuple[float, ...] = H
-    rho: tuple[float, ...] = RHO
-
-
-SIZES = {
-    "quick": Size(
-        instances=12,
-        count=12,
-        horizons=(1, 4, 12),
-        real=2,
-        schedule=300,
-        seeds=1,
-        paths=4,
-        network=25,
-        h=(0.5, 1.0),
-        rho=(0.1, 1.0),
-    ),
-    "default": Size(
-        instances=64, count=40, horizons=(1, 2, 4, 10, 40), real=4, schedule=3000, seeds=1, paths=5, network=100
-    ),
-    "deep": Size(
-        instances=1000,
-        count=200,
-        horizons=(1, 2, 3, 5, 10, 30, 100, 200),
-        real=24,
-        schedule=30000,
-        seeds=5,
-        paths=6,
-        network=300,
-    ),
-}
+APART = ("B9", "B10.gap")  # measured in cells of their own, not in every sweep
+BETAS = (0.5, 0.9)
 
 
 def cells(size: str, labels: list[str], seed: int = 0, device: str = "cpu") -> list[Cell]:
     """Return the cells that measure these claims at this size ("quick", "default" or "deep")."""
     s = SIZES[size]
-    measured = [x for x in labels if x in MEASURES]
+    measured = [x for x in labels if x in MEASURES and x not in APART]
     result: list[Cell] = []
     if measured:
         result += _sweeps(s, measured, seed, device)
@@ -88,6 +29,12 @@ def cells(size: str, labels: list[str], seed: int = 0, device: str = "cpu") -> l
         result += _schedules(s, seed, device)
     if "B8" in groups:
         result += _masks(s, seed)
+    if "B9" in groups:
+        result += _momentum(s, seed, device)
+    if "B10" in groups:
+        result += _orbits(s, seed, device)
+    if groups & {"C1", "C1'"}:
+        result += _generalisation(s, seed)
     result += _curves(s, labels, seed)
     along = [x for x in STEP_CLAIMS + RUN_CLAIMS if x in labels]
     if along:
@@ -204,6 +151,50 @@ def _curves(s: Size, labels: list[str], seed: int) -> list[Cell]:
         for label, families in CURVES.items()
         if label in labels
         for family in families
+    ]
+
+
+def _momentum(s: Size, seed: int, device: str) -> list[Cell]:
+    result = []
+    for beta in BETAS:
+        limit = (1 - beta) ** 2 / (1 + beta) * (1 - 2.0**-50)  # of h, less what rounding may add to eta = h/L
+        grid = {"h": [limit * part for part in (0.1, 0.5, 1.0)], "rho": [r for r in s.rho if r >= 0.1]}
+        fixed = {"labels": ["B9"], "beta": beta, "seed": seed, **grid}
+        count = 2 * s.count
+        run = {"count": count, "horizons": sorted({1, 4, s.count, count}), "size": s.instances}
+        for family in ("isotropic", "strong", "indefinite", "cosine"):
+            result += [Cell.of("sweep", family=family, rule=rule, device=device, **fixed, **run) for rule in RULES[1:3]]
+            still = {**fixed, **run, "rho": [0.0], "device": device}
+            result.append(Cell.of("sweep", family=family, rule="sgd", **still))
+        few = {**run, "size": s.real, "count": s.count, "horizons": [s.count]}
+        result.append(Cell.of("sweep", family="breast-cancer", rule="s2sam", device=device, **fixed, **few))
+        result += [
+            Cell.of("sweep", family="strong", rule=rule, **fixed, **{**few, "size": 1}) for rule in ("S2SAM", "SAM")
+        ]
+        tree = {"count": s.paths, "horizons": list(range(1, s.paths + 1)), "size": 8, "enumerate_samples": True}
+        result += [
+            Cell.of("sweep", family=family, rule="s2sam", device=device, **fixed, **tree)
+            for family in ("noisy-strong", "noisy-cosine")
+        ]
+    return result
+
+
+def _orbits(s: Size, seed: int, device: str) -> list[Cell]:
+    h, count = [0.05, 0.1, 0.25, 0.5, 1.0], 10 * s.count
+    gap = {"h": h, "rho": [0.1, 1.0], "count": count, "horizons": [2, 4, s.count, count], "seed": seed}
+    round_ = {"count": 4000 if s.orbits > 10 else 1000, "rounds": 3 if s.orbits > 10 else 2, "seed": seed}
+    line = {"h": h, "rho": [0.1, 1.0, 3.0], "count": count, "horizons": [10, s.count, count], "seed": seed}
+    return [
+        Cell.of("sweep", labels=["B10.gap"], family="axes", rule="s2sam", size=s.instances, device=device, **gap),
+        *(Cell.of("orbit_isotropic", size=s.instances, dim=dim, **line) for dim in (2, 5)),
+        *(Cell.of("orbit_search", dim=dim, size=s.orbits, h=h, **round_) for dim in (2, 4)),
+    ]
+
+
+def _generalisation(s: Size, seed: int) -> list[Cell]:
+    return [
+        Cell.of("pac_bayes", prior=prior, sparsity=0.9, draws=10 * s.network, count=4 * s.network, seed=seed)
+        for prior in ("held", "initial")
     ]
 
 

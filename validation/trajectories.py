@@ -1,7 +1,7 @@
 """Thousands of runs at once: the same step for every instance of a batch, in float64, through s2sam.rules.
 
 A rule answers one question: along which direction is the next gradient perturbed? The rest of the step is the same for
-SGD, SAM, S2-SAM and for any rule of yours. Nothing is kept but what the probes ask for.
+SGD, SAM, S2-SAM and for any rule of yours, with momentum or without. Nothing is kept but what the probes ask for.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,15 +21,24 @@ Oracle = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class View:
-    """What a rule may look at: w, the gradient g of the step before (zero at the start), and two gradient oracles.
+    """What a rule may look at: two gradient oracles, the state of the run, its constants, and a memory of its own.
 
-    `sampled` differentiates the sample of this step, `full` the whole objective; both map (N, d) to (N, d).
+    Attributes:
+        w: weights, (N, d). g: the gradient of the step before, v: the momentum buffer before this step; 0 at first.
+        sampled: differentiates the sample of this step. full: the whole objective; both map (N, d) to (N, d).
+        eta, rho: step size and radius of this step, (N,). beta: momentum.
+        memory: kept from step to step, empty at first; what a rule leaves in it, it replaces, never changes in place.
     """
 
     w: Tensor
     g: Tensor
     sampled: Oracle
     full: Oracle
+    v: Any
+    eta: Any
+    rho: Any
+    beta: Any
+    memory: dict[str, Any]
 
 
 Rule = Callable[[View], Tensor]
@@ -52,6 +61,7 @@ def steps(
     count: int,
     samples: Int[Tensor, "t n"] | None = None,
     masks: Bool[Tensor, "n d"] | Callable[[int], Tensor] | None = None,
+    beta: float = 0.0,
 ) -> Iterator[Step]:
     """Yield the steps t = 0 .. count - 1 of a run of N instances, and last the state at t = count (with p = g = 0).
 
@@ -64,31 +74,42 @@ def steps(
         count: number of steps T.
         samples: sample index of every step and instance, (T, N); None takes full gradients.
         masks: support of the weights, (N, d), or a function of t: every gradient, and the weights, are zeroed off it.
+        beta: momentum in [0, 1): w steps by the buffer v_t = beta v_{t-1} + g_t, v_{-1} = 0; 0 has no buffer.
 
     Raises:
-        ValueError: when the rule's name is unknown.
+        ValueError: when the rule's name is unknown, or beta outside [0, 1).
     """
+    if not 0 <= beta < 1:
+        raise ValueError(f"beta must be in [0, 1), got {beta}; 0 is no momentum")
     direction = resolve(rule)
     g = torch.zeros_like(w)
+    v = torch.zeros_like(w) if beta else None
     previous = None
+    memory: dict[str, Any] = {}
     for t in range(count):
         mask, eta_t, rho_t = _at(masks, t), _at(eta, t), _at(rho, t)
         index = None if samples is None else samples[t]
         w = _keep(mask, w)
-        move = partial(_perturbed, problem, direction, w, g, mask, rho_t)
-        p, sampled = move(index)
+        own = {"eta": eta_t, "rho": rho_t, "beta": beta, "v": g if v is None else v}
+        move = partial(_perturbed, problem, direction, w, g, mask, own)
+        replay = None if index is None else partial(_replayed, move, dict(memory), w)
+        p, sampled = move(memory, index)
         g = sampled(w + p)
-        replay = None if index is None else partial(_replayed, move, w)
-        step = Step(problem, rule, t, w, p, g, eta=eta_t, rho=rho_t, index=index, replay=replay, previous=previous)
+        step = Step(problem, rule, t, w, p, g, eta=eta_t, rho=rho_t, index=index, replay=replay, beta=beta, v=v,
+                    previous=previous)  # fmt: skip
         yield step
         step.previous = None  # one step back is all that a probe may see; a chain would keep the whole run
         previous = step
-        w = torch.addcmul(w, eta_t[:, None], g, value=-1)  # w - eta g in one pass
+        v = None if v is None else torch.add(g, v, alpha=beta)
+        w = torch.addcmul(w, eta_t[:, None], g if v is None else v, value=-1)  # w - eta v in one pass
     w, zero = _keep(_at(masks, count), w), torch.zeros_like(w)
-    yield Step(problem, rule, count, w, zero, zero, eta=_at(eta, count), rho=_at(rho, count), previous=previous)
+    yield Step(problem, rule, count, w, zero, zero, eta=_at(eta, count), rho=_at(rho, count), beta=beta, v=v,
+               previous=previous)  # fmt: skip
 
 
-def _perturbed(problem, direction: Rule, w: Tensor, g: Tensor, mask, rho, index) -> tuple[Tensor, Oracle]:
+def _perturbed(
+    problem, direction: Rule, w: Tensor, g: Tensor, mask, own: dict[str, Any], memory: dict[str, Any], index
+) -> tuple[Tensor, Oracle]:
     """The perturbation that the rule chooses when the step's sample is `index`, and that sample's gradient oracle."""
 
     def full(x: Tensor) -> Tensor:
@@ -97,13 +118,16 @@ def _perturbed(problem, direction: Rule, w: Tensor, g: Tensor, mask, rho, index)
     def sampled(x: Tensor) -> Tensor:
         return _keep(mask, problem.grad(x) if index is None else problem.sample_grad(x, index))
 
-    (p,) = ascent([_keep(mask, direction(View(w, g, sampled, full)))], rho, batched=True)
+    view = View(w, g, sampled, full, memory=memory, **own)
+    (p,) = ascent([_keep(mask, direction(view))], own["rho"], batched=True)
     return p, sampled
 
 
-def _replayed(move: Callable[[Tensor], tuple[Tensor, Oracle]], w: Tensor, index: Tensor) -> Tensor:
+def _replayed(
+    move: Callable[[dict[str, Any], Tensor], tuple[Tensor, Oracle]], memory: dict[str, Any], w: Tensor, index: Tensor
+) -> Tensor:
     """The gradient of the step under another sample."""
-    p, sampled = move(index)
+    p, sampled = move(dict(memory), index)
     return sampled(w + p)
 
 

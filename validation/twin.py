@@ -2,7 +2,7 @@
 
 Slow on purpose: no in-place trick, no batching, no code shared with `s2sam`. Vectors are numpy arrays (float64, or
 objects: 50-digit mpmath numbers, fractions); `grad(x, t)` is the gradient of the sample of step t. Each function yields
-(w, p, g) for t = 0 .. T - 1, and the final weights with p = g = None.
+(w, p, g) for t = 0 .. T - 1, and the final weights with p = g = None. The buffer is v_t = beta v_{t-1} + g_t.
 """
 
 import math
@@ -11,6 +11,8 @@ from fractions import Fraction
 from typing import Any
 
 import mpmath
+
+NAMES = ("sgd", "s2sam", "sam", "sam-same-batch")  # what `run` runs
 
 Triple = tuple[Any, Any, Any]
 Gradient = Callable[[Any, int], Any]
@@ -37,38 +39,61 @@ def normalize(x: Any) -> Any:
     return x / size if size else x
 
 
-def sgd(grad: Gradient, w: Any, *, eta: Any, steps: int) -> Iterator[Triple]:
+def sgd(grad: Gradient, w: Any, *, eta: Any, steps: int, beta: Any = 0) -> Iterator[Triple]:
     """Gradient descent: p_t = 0."""
+    v = w - w
     for t in range(steps):
         g = grad(w, t)
         yield w, w - w, g
-        w = w - eta * g
+        v = beta * v + g
+        w = w - eta * v
     yield w, None, None
 
 
-def sam(grad: Gradient, w: Any, *, eta: Any, rho: Any, steps: int, ascent: Gradient | None = None) -> Iterator[Triple]:
+def sam(
+    grad: Gradient, w: Any, *, eta: Any, rho: Any, steps: int, ascent: Gradient | None = None, beta: Any = 0
+) -> Iterator[Triple]:
     """SAM (Foret et al. 2021): p_t = rho n(grad(w_t)); `ascent` replaces grad there (the full gradient, say)."""
+    v = w - w
     for t in range(steps):
         p = rho * normalize((ascent or grad)(w, t))
         g = grad(w + p, t)
         yield w, p, g
-        w = w - eta * g
+        v = beta * v + g
+        w = w - eta * v
     yield w, None, None
 
 
-def s2sam(grad: Gradient, w: Any, *, eta: Any, rho: Any, steps: int) -> Iterator[Triple]:
+def s2sam(grad: Gradient, w: Any, *, eta: Any, rho: Any, steps: int, beta: Any = 0) -> Iterator[Triple]:
     """S2-SAM (Ji et al. 2024): p_t = rho n(g_{t-1}), p_0 = 0."""
-    d = w - w
+    d = v = w - w
     for t in range(steps):
         p = rho * d
         g = grad(w + p, t)
         yield w, p, g
-        w = w - eta * g
+        v = beta * v + g
+        w = w - eta * v
         d = normalize(g)
     yield w, None, None
 
 
-def run(problem: Any, rule: str, w: Any, *, eta: Any, rho: Any, steps: int, samples: Any = None) -> Iterator[Triple]:
+def chosen(
+    grad: Gradient, w: Any, *, eta: Any, rho: Any, steps: int, direction: Callable[..., Any], beta: Any = 0
+) -> Iterator[Triple]:
+    """Any other rule: p_t = rho n(direction(t, w_t, g_{t-1}, v_{t-1})), with g = v = 0 at first."""
+    g = v = w - w
+    for t in range(steps):
+        p = rho * normalize(direction(t, w, g, v))
+        g = grad(w + p, t)
+        yield w, p, g
+        v = beta * v + g
+        w = w - eta * v
+    yield w, None, None
+
+
+def run(
+    problem: Any, rule: str, w: Any, *, eta: Any, rho: Any, steps: int, samples: Any = None, beta: Any = 0
+) -> Iterator[Triple]:
     """Run a rule by name on one instance of a problem (`problem.instance(i, number)`).
 
     Args:
@@ -79,6 +104,7 @@ def run(problem: Any, rule: str, w: Any, *, eta: Any, rho: Any, steps: int, samp
         rho: radius.
         steps: T.
         samples: sample index of each step, or None for full gradients.
+        beta: momentum.
 
     Raises:
         ValueError: for any other rule.
@@ -88,11 +114,11 @@ def run(problem: Any, rule: str, w: Any, *, eta: Any, rho: Any, steps: int, samp
         return problem.grad(x) if samples is None else problem.sample_grad(x, samples[t])
 
     if rule == "sgd":
-        return sgd(sampled, w, eta=eta, steps=steps)
+        return sgd(sampled, w, eta=eta, steps=steps, beta=beta)
     if rule == "s2sam":
-        return s2sam(sampled, w, eta=eta, rho=rho, steps=steps)
+        return s2sam(sampled, w, eta=eta, rho=rho, steps=steps, beta=beta)
     if rule == "sam":
-        return sam(sampled, w, eta=eta, rho=rho, steps=steps, ascent=lambda x, t: problem.grad(x))
+        return sam(sampled, w, eta=eta, rho=rho, steps=steps, ascent=lambda x, t: problem.grad(x), beta=beta)
     if rule == "sam-same-batch":
-        return sam(sampled, w, eta=eta, rho=rho, steps=steps)
+        return sam(sampled, w, eta=eta, rho=rho, steps=steps, beta=beta)
     raise ValueError(f"rule must be sgd, s2sam, sam or sam-same-batch to have a twin, got {rule!r}")

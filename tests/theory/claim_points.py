@@ -100,6 +100,22 @@ def _anytime():
     return _run(**SCHEDULE).map(lambda p: {("eta0" if name == "eta" else name): value for name, value in p.items()})
 
 
+@st.composite
+def _heavy_ball(draw):
+    """B9: beta up to 15/16, eta up to (1 - beta)^2/(L (1 + beta)), which may be reached."""
+    L, beta = draw(SIZE), draw(dyadic(0, Fraction(15, 16)))
+    eta = down(draw(SHARE) * (1 - beta) ** 2 / (L * (1 + beta)))
+    return {"L": L, "beta": beta, "eta": eta, "gap": draw(REAL), **{k: draw(v) for k, v in NOISY.items()}}
+
+
+def _orbit(**others):
+    return st.fixed_dictionaries({"L": SIZE, "h": SHARE, **others})
+
+
+def _whole(low):
+    return st.integers(low, 5000).map(Fraction)
+
+
 POINTS = {
     "A1": _a1(),
     "A1.cos": _a1_cos(),
@@ -140,4 +156,17 @@ POINTS = {
     "B7.independent": st.fixed_dictionaries({"L": AMOUNT, "rho": AMOUNT}),
     "B8": st.just({}),
     "B8.changing": _run(gap=REAL, jumps=REAL, **NOISY),
+    "B9": _heavy_ball(),
+    "B10.gap": _orbit(rho=AMOUNT, q=dyadic(0, Fraction(63, 64)), C=dyadic(0, 1), T=STEPS),
+    "B10.isotropic": _orbit(rho=SIZE, W=AMOUNT, area=SIZE, T=STEPS),
+    "B10.conjecture": _orbit(rho=AMOUNT, q=dyadic(0, Fraction(63, 64))),
+    "C1": st.fixed_dictionaries(
+        {"loss": dyadic(0, 1), "norm2": AMOUNT, "rho": SIZE, "k": _whole(1), "n": _whole(2), "delta": PART}
+    ),
+    "C1'": st.fixed_dictionaries(
+        {
+            "loss": dyadic(0, 1), "dist2": AMOUNT, "s": SIZE, "n": _whole(8), "J": _whole(1), "masks": AMOUNT,
+            "draws": _whole(1), "delta": PART, "delta2": PART,
+        }
+    ),
 }

@@ -75,7 +75,7 @@ def check_arithmetics(bound, point):
 
 
 def test_every_claim_has_points():
-    assert list(POINTS) == list(CLAIMS)
+    assert list(POINTS) == [label for label, claim in CLAIMS.items() if claim.bound]
 
 
 @pytest.mark.parametrize("label", POINTS)

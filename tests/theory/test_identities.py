@@ -73,6 +73,43 @@ def test_b4_identity():
     assert expand(left - (S1 + eta / 2 * S2 + L * eta**2 / 2 * S3 + eta / 2 * S4)) == 0
 
 
+def test_b9_identities():
+    """A step from z, and what bounds the buffer; the coefficients of ||b||^2 and sigma^2 add up to the bound's."""
+    beta, c, fz, fz_next, zw2, v, g = symbols("beta c fz fz_next zw2 v g")
+    alpha = eta / (1 - beta)
+    gamma = L * alpha * beta / (1 - beta)
+    T1 = fz - alpha * c * b + L * alpha**2 / 2 * (b**2 + V) - fz_next  # descent lemma at z with step alpha
+    S5 = L**2 * zw2 - (c - a) ** 2
+    left = (fz - fz_next + alpha / 2 * (L**2 * p2 + L**2 * zw2 / gamma + L * alpha * sigma2) - alpha / 2 * a**2
+            - alpha / 2 * (1 - gamma - L * alpha) * b**2)
+    right = (T1 + alpha / 2 * S2 + alpha / (2 * gamma) * S5 + L * alpha**2 / 2 * S3
+             + alpha / (2 * gamma) * (gamma * b + c - a) ** 2)
+    assert simplify(left - right) == 0
+    assert simplify(left - right.subs(zw2, zw2 / 2)) != 0
+    buffer = beta * v**2 + g**2 / (1 - beta) - (beta * v + g) ** 2 - beta * (1 - beta) * (v - g / (1 - beta)) ** 2
+    assert simplify(buffer) == 0
+    # z_t - w_t = -(eta beta/(1 - beta)) v_{t-1}, and sum ||v||^2 <= sum ||g||^2/(1 - beta)^2
+    assert simplify(L**2 * (eta * beta / (1 - beta)) ** 2 / (1 - beta) ** 2 / gamma - gamma) == 0
+    assert simplify(1 - 2 * gamma - L * alpha - (1 - L * alpha * (1 + beta) / (1 - beta))) == 0
+    assert simplify(gamma + L * alpha - L * alpha / (1 - beta)) == 0
+
+
+def test_b10_identities():
+    """Isotropic, units of rho, x = <w,d>: the squared norm after a step; and the linearisation around the circle."""
+    H, w2, x = symbols("H w2 x", positive=True)
+    N2 = w2 + 2 * x + 1
+    after = (1 - H) ** 2 * w2 - 2 * H * (1 - H) * x + H**2
+    assert expand(after - w2 + H * (w2 + (1 - H) * (N2 - 1) - H)) == 0
+    # N^2 + 2x follow from (w2, x): w' = (1-H)w - Hd, d' = (w + d)/N, so x' = ((1-H)w2 + (1-2H)x - H)/N
+    x_after = ((1 - H) * w2 + (1 - 2 * H) * x - H) / sympy.sqrt(N2)
+    at = {w2: H, x: -H / 2}  # on the circle N = 1
+    assert simplify(after.subs(at) - H) == 0
+    assert simplify(x_after.subs(at) + H / 2) == 0
+    J = sympy.Matrix([after, x_after]).jacobian([w2, x]).subs(at)
+    assert simplify(J.det() - (1 - H) * (1 - H / 2)) == 0
+    assert simplify(J.trace() - (2 - 7 * H / 2 + H**2)) == 0
+
+
 u, s, G, D = symbols("u s G D")
 Y, u_next = u + s, u - eta * G
 

@@ -146,11 +146,12 @@ def test_every_measured_claim_holds_somewhere(label):
     """One small run for each claim on each kind of problem: it is inside its domain on one at least, and holds."""
     m = MEASURES[label]
     verdicts = set()
-    for family in ("strong", "isotropic", "indefinite", "noisy-strong"):
+    own = {"h": (0.1,), "beta": 0.5} if m.momentum else {"h": (0.5,)}
+    for family in ("strong", "isotropic", "indefinite", "axes", "noisy-strong"):
         problem = FAMILIES[family](4, torch.Generator().manual_seed(3))
         in_mean = problem.samples > 1 and not m.per_step
         if m.applies(problem) and in_mean == (label == "B1''"):
-            fixed = {"h": (0.5,), "rho": (0.1,), "count": 6, "horizons": (6,), "seed": 1, "enumerate_samples": in_mean}
+            fixed = {**own, "rho": (0.1,), "count": 6, "horizons": (6,), "seed": 1, "enumerate_samples": in_mean}
             verdicts |= {o.verdict for o in examine(problem, m.rules[-1], {label: m}, **fixed)}
     assert Verdict.HOLDS in verdicts
     assert Verdict.VIOLATED not in verdicts
@@ -254,6 +255,44 @@ def test_a_rule_or_problem_the_claim_does_not_speak_of_is_refused():
         check("A1", "sgd", problem)
     with pytest.raises(ValueError, match="problem must satisfy the hypotheses of B3, got cosine"):
         check("B3", "s2sam", problem)
+
+
+def test_momentum_is_asked_of_the_claims_that_speak_of_it():
+    problem = FAMILIES["cosine"](2, torch.Generator().manual_seed(5))
+    with pytest.raises(ValueError, match=r"beta must be > 0 for B9, got 0\.0; see B9"):
+        check("B9", "s2sam", problem)
+    with pytest.raises(ValueError, match=r"beta must be 0 for B1, got 0\.5; see B9"):
+        check("B1", "s2sam", problem, beta=0.5)
+    with pytest.raises(ValueError, match=r"beta must be in \[0, 1\), got 1\.0"):
+        check("B9", "s2sam", problem, beta=1.0)
+
+
+@pytest.mark.parametrize("rule", ["sgd", "s2sam", "sam", "S2SAM", "SAM"])
+def test_b9_holds_and_its_mutants_are_violated(rule):
+    """False with half of P^2 or the step eta in place of alpha; and with Delta taken at w_T, as its statement says."""
+    problem = FAMILIES["isotropic"](4, torch.Generator().manual_seed(0))
+    fixed = {"h": (0.02,), "rho": (1.0,), "count": 30, "beta": 0.5}
+    outcomes = check("B9", rule, problem, **fixed)
+    assert all(o.verdict is Verdict.HOLDS and o.at["beta"] == 0.5 for o in outcomes)
+    true = MEASURES["B9"]
+    wrong = [(false_claim("B9", gap=0.5), true)]
+    if rule != "sgd":
+        wrong.append((false_claim("B9", P2=0.5), true))
+    at_w = dataclasses.replace(true, probes={**true.probes, "f_z": lambda s: s.f_w})
+    wrong.append((CLAIMS["B9"], at_w))
+    for claim, measure in wrong:
+        outcomes = check(claim, rule, problem, measure=measure, **{**fixed, "count": 2 if measure is at_w else 30})
+        assert any(o.verdict is Verdict.VIOLATED for o in outcomes)
+
+
+def test_b10_gap_holds_and_twice_it_does_not():
+    problem = FAMILIES["axes"](64, torch.Generator().manual_seed(0))
+    fixed = {"h": (0.1, 0.5, 1.0), "rho": (0.1, 1.0), "count": 40}
+    assert all(o.verdict is Verdict.HOLDS for o in check("B10.gap", "s2sam", problem, **fixed))
+    twice = check(false_claim("B10.gap", L=2.0), "s2sam", problem, measure=MEASURES["B10.gap"], **fixed)
+    assert any(o.verdict is Verdict.VIOLATED for o in twice)
+    with pytest.raises(ValueError, match=r"problem must satisfy the hypotheses of B10\.gap, got isotropic"):
+        check("B10.gap", "s2sam", FAMILIES["isotropic"](2, torch.Generator().manual_seed(0)))
 
 
 def test_same_batch_sam_needs_the_smoothness_of_every_sample():

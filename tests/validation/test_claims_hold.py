@@ -11,15 +11,15 @@ from validation.check import examine
 from validation.experiments.sweep import applicable
 from validation.judge import Verdict
 from validation.measures import MEASURES
-from validation.problems import FAMILIES, quadratic, worst_case_line
+from validation.problems import FAMILIES, Quadratic, quadratic, worst_case_line
 
 STEPS = st.one_of(st.sampled_from([1e-6, 1.0, 1.999]), strategies.positive(1e-3, 1.99))
 RADII = st.one_of(st.just(0.0), strategies.positive(1e-6, 1e3))
 
 
-def violated(problem, rule, h, rho, seed, count=10, labels=tuple(MEASURES), enumerate_samples=False):
+def violated(problem, rule, h, rho, seed, count=10, labels=tuple(MEASURES), enumerate_samples=False, beta=0.0):
     """Labels of the claims that fail, in 50 digits too, on this run; fails when no claim was inside its domain."""
-    measures = applicable(list(labels), rule, problem, enumerate_samples)
+    measures = applicable(list(labels), rule, problem, enumerate_samples, beta)
     outcomes = examine(
         problem,
         rule,
@@ -30,6 +30,7 @@ def violated(problem, rule, h, rho, seed, count=10, labels=tuple(MEASURES), enum
         horizons=(1, 2, count),
         seed=seed,
         enumerate_samples=enumerate_samples,
+        beta=beta,
     )
     return {o.claim for o in outcomes if o.verdict is Verdict.VIOLATED}, {o.claim for o in outcomes if o.n}
 
@@ -78,6 +79,55 @@ def test_no_expectation_fails_when_all_samples_are_enumerated(problem, rule, h, 
     assert met
 
 
+BETAS = st.one_of(st.sampled_from([1e-9, 0.5, 0.99]), st.floats(0.01, 0.98))
+PARTS = st.one_of(st.just(1 - 2.0**-50), strategies.positive(1e-3, 0.999))
+
+
+@given(
+    problem=strategies.deterministic(),
+    rule=st.sampled_from(["sgd", "sam", "s2sam"]),
+    beta=BETAS,
+    part=PARTS,
+    rho=RADII,
+    seed=st.integers(0, 2**20),
+)
+def test_no_claim_about_momentum_fails(problem, rule, beta, part, rho, seed):
+    failures, met = violated(problem, rule, part * (1 - beta) ** 2 / (1 + beta), rho, seed, count=30, beta=beta)
+    assert failures == set()
+    assert met == {"B9"}
+
+
+@given(
+    problem=strategies.row_sampled(),
+    rule=st.sampled_from(["sgd", "sam", "s2sam"]),
+    beta=BETAS,
+    part=PARTS,
+    rho=RADII,
+    seed=st.integers(0, 2**20),
+)
+def test_no_expectation_under_momentum_fails(problem, rule, beta, part, rho, seed):
+    h = part * (1 - beta) ** 2 / (1 + beta)
+    failures, met = violated(problem, rule, h, rho, seed, count=2, enumerate_samples=True, beta=beta)
+    assert failures == set()
+    assert met == {"B9"}
+
+
+@given(
+    curvatures=st.lists(st.floats(-1, 1), min_size=1, max_size=5),
+    q=st.one_of(st.sampled_from([0.0, 0.5, 1 - 1e-9]), st.floats(0, 0.999)),
+    h=st.one_of(st.just(1.0), strategies.positive(1e-2, 1.0)),
+    rho=RADII,
+    seed=st.integers(0, 2**20),
+)
+def test_no_gap_lets_the_gradient_vanish(curvatures, q, h, rho, seed):
+    """Spectra of any sign below the largest, the gap from none at all to everything."""
+    spectrum = torch.tensor([[1.0, *(q * c for c in curvatures)]], dtype=torch.float64)
+    problem = Quadratic.of(torch.diag_embed(spectrum), torch.zeros_like(spectrum))
+    failures, met = violated(problem, "s2sam", h, rho, seed, count=40, labels=("B10.gap",))
+    assert failures == set()
+    assert met == {"B10.gap"}
+
+
 def test_the_strategies_reach_every_claim():
     """Each measured claim is inside its domain on some family, so that the properties above speak of it."""
     met = set()
@@ -87,7 +137,17 @@ def test_the_strategies_reach_every_claim():
             for exact in (False, True):
                 if (problem.samples > 1) >= exact and not (rule == "pair" and problem.samples > 1):
                     met |= violated(problem, rule, 0.3, 0.1, 0, count=4, enumerate_samples=exact)[1]
+    problem = FAMILIES["axes"](3, torch.Generator().manual_seed(1))
+    met |= violated(problem, "s2sam", 0.3, 0.1, 0)[1] | violated(problem, "s2sam", 0.1, 0.1, 0, beta=0.5)[1]
     assert met == set(MEASURES)
+
+
+def test_momentum_and_no_momentum_have_claims_of_their_own():
+    problem = FAMILIES["strong"](2, torch.Generator().manual_seed(1))
+    plain, heavy = (set(applicable(list(MEASURES), "s2sam", problem, False, beta)) for beta in (0.0, 0.5))
+    assert heavy == {"B9"}
+    assert "B1" in plain
+    assert not plain & heavy
 
 
 MUTANTS = {

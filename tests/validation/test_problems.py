@@ -39,6 +39,7 @@ def test_every_field_of_any_problem(data):
 EXPECTED = {  # name -> (convexity, PL, minimum known, samples)
     "line": ("strong", True, True, 1),
     "isotropic": ("strong", True, True, 1),
+    "axes": ("strong", True, True, 1),
     "strong": ("strong", True, True, 1),
     "convex": ("convex", True, True, 1),
     "indefinite": ("non-convex", False, False, 1),

@@ -1,5 +1,6 @@
 """The batched runner and the shipped optimizers follow the literal twin; the twin follows the notation, exactly."""
 
+import itertools
 from fractions import Fraction
 
 import mpmath
@@ -60,20 +61,21 @@ def allowance(problem, expected):
     """Rounding of a run: 640 roundings of the data's size a step, magnified by every later step.
 
     A step multiplies an error by at most 1 + h, and the perturbation's direction an error of its gradient by
-    2 rho/||gradient||; the problems are mild enough that what remains is far below any difference between two rules.
+    2 rho/||gradient||, and a buffer keeps it for 1/(1 - beta) steps; the problems are mild enough that what remains is
+    far below any difference between two rules.
     """
     tolerance = 0.0
     for i, path in enumerate(expected):
         L, growth = float(problem.L[i]), 1.0
         for s in path[:-1]:
             smallest = min(float(norm(s.a)), float(norm(s.g)))
-            growth *= 1 + float(s.eta) * L * (1 + 2 * float(s.rho) * L / smallest)
+            growth *= 1 + float(s.eta) / (1 - float(s.beta)) * L * (1 + 2 * float(s.rho) * L / smallest)
         tolerance = max(tolerance, 2.0**-53 * 640 * max(1.0, L) * growth)
     assert tolerance < 1e-5, "the setting is too ill-conditioned to tell a wrong rule from rounding"
     return tolerance
 
 
-def twin_paths(problem, rule, w, *, eta, rho, count, samples=None):
+def twin_paths(problem, rule, w, *, eta, rho, count, samples=None, beta=0.0):
     paths = []
     for i in range(problem.size):
         draws = None if samples is None else samples[:, i].tolist()
@@ -86,6 +88,7 @@ def twin_paths(problem, rule, w, *, eta, rho, count, samples=None):
                 samples=draws,
                 eta=mpmath.mpf(float(eta[i])),
                 rho=mpmath.mpf(float(rho[i])),
+                beta=mpmath.mpf(beta),
             )
         )
     return paths
@@ -114,10 +117,52 @@ def test_batched_runs_follow_the_twin(family, rule):
         same_path(steps(problem, rule, w, **fixed), expected, allowance(problem, expected))
 
 
+@pytest.mark.parametrize("rule", ["sgd", "sam", "s2sam"])
+@pytest.mark.parametrize("family", ["strong", "cosine"])
+def test_runs_with_momentum_follow_the_twin(family, rule):
+    problem, w, fixed = setting(family)
+    fixed["beta"] = 0.5
+    with mpmath.workdps(50):
+        expected = twin_paths(problem, rule, w, **fixed)
+        same_path(steps(problem, rule, w, **fixed), expected, allowance(problem, expected))
+        for wrong in (0.0, 0.25):
+            mutant = steps(problem, rule, w, **{**fixed, "beta": wrong})
+            tolerance = allowance(problem, expected)
+            with pytest.raises(AssertionError, match="is off by"):
+                same_path(mutant, expected, tolerance)
+
+
+def test_momentum_by_hand_in_fractions():
+    """f = w^2/2, eta = 1/2, beta = 1/2, w_0 = 4: SGD has v = 4, 4, 2 and w = 4, 2, 0, -1; S2-SAM feels v through w."""
+    fixed = {"eta": Fraction(1, 2), "beta": Fraction(1, 2), "steps": 3}
+    start = np.array([Fraction(4)], dtype=object)
+    assert [w[0] for w, _, _ in twin.sgd(lambda x, t: x, start, **fixed)] == [4, 2, 0, -1]
+    path = list(twin.s2sam(lambda x, t: x, start, rho=1, **fixed))
+    # y = 4, 3, 1/2: v = 4, 5, 3, w = 4, 2, -1/2, -2
+    assert [(w[0], p[0], g[0]) for w, p, g in path[:-1]] == [(4, 0, 4), (2, 1, 3), (Fraction(-1, 2), 1, Fraction(1, 2))]
+    assert path[-1][0][0] == -2
+
+
+@pytest.mark.parametrize("rule", ["s2sam", "S2SAM"])
+def test_z_steps_by_the_gradient_alone(rule):
+    """z_0 = w_0 and z_{t+1} = z_t - eta/(1 - beta) g_t, which is what B9 rests on; without momentum z is w."""
+    problem, w, fixed = setting("strong")
+    run = list((optimizer_steps if rule == "S2SAM" else steps)(problem, rule, w, **fixed, beta=0.5))
+    assert torch.equal(run[0].z, w)
+    for before, after in itertools.pairwise(run):
+        gap = after.z - (before.z - 2 * before.eta[:, None] * before.g)
+        assert float(gap.abs().max()) < 2.0**-53 * 64 * float(w.abs().max())  # some sixty roundings of numbers <= |w_0|
+    assert float((run[-1].z - run[-1].w).abs().max()) > 1e-3
+    plain = list(steps(problem, "s2sam", w, **fixed))
+    assert all(s.z is s.w for s in plain)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5])
 @pytest.mark.parametrize("rule", ["S2SAM", "SAM"])
 @pytest.mark.parametrize("family", ["strong", "cosine"])
-def test_the_optimizer_classes_follow_the_twin(family, rule):
+def test_the_optimizer_classes_follow_the_twin(family, rule, beta):
     problem, w, fixed = setting(family)
+    fixed["beta"] = beta
     with mpmath.workdps(50):
         expected = twin_paths(problem, SHIPPED[rule], w, **fixed)
         same_path(optimizer_steps(problem, rule, w, **fixed), expected, allowance(problem, expected))

@@ -1,5 +1,5 @@
 """The experiments: each module states its protocol in its docstring and registers functions that yield rows."""
 
-from validation.experiments import curves, floors, masks, network, schedules, sweep
+from validation.experiments import curves, extremes, floors, generalisation, masks, network, orbits, schedules, sweep
 
-__all__ = ["curves", "floors", "masks", "network", "schedules", "sweep"]
+__all__ = ["curves", "extremes", "floors", "generalisation", "masks", "network", "orbits", "schedules", "sweep"]

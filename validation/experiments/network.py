@@ -10,6 +10,7 @@ same-batch SAM would use.
 
 from collections.abc import Iterator
 from itertools import combinations, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ def network_claims(*, labels: list[str], images: int, eta: float, rho: float, co
     torch.manual_seed(seed)
     x, y = digits()
     problem = NetworkLoss(CompactCNN(), x[:images], y[:images], "digits-cnn")
-    fixed = {"eta": torch.tensor([eta], dtype=torch.float64), "rho": torch.tensor([rho], dtype=torch.float64)}
+    fixed: dict[str, Any] = {k: torch.tensor([x], dtype=torch.float64) for k, x in {"eta": eta, "rho": rho}.items()}
     run = list(optimizer_steps(problem, "S2SAM", problem.start(), count=count, **fixed))
     for before, after in pairwise(run):
         after.previous = before

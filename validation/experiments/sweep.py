@@ -24,13 +24,13 @@ def outcome_row(outcome: Outcome, **extra: object) -> Row:
     return {**asdict(outcome), "verdict": str(outcome.verdict), **extra}
 
 
-def applicable(labels: list[str], rule: str, problem, enumerate_samples: bool) -> dict:
-    """Return the measures that speak of this rule on this problem; in expectation, those of whole runs only."""
+def applicable(labels: list[str], rule: str, problem, enumerate_samples: bool, beta: float = 0.0) -> dict:
+    """Return the measures that speak of this rule, momentum and problem; in expectation, those of whole runs only."""
     name = SHIPPED.get(rule, rule)
     chosen = {}
     for label in labels:
         m = MEASURES.get(label)
-        if m is None or name not in m.rules or not m.applies(problem):
+        if m is None or name not in m.rules or m.momentum != (beta > 0) or not m.applies(problem):
             continue
         in_mean = problem.samples > 1 and not m.per_step
         if in_mean == enumerate_samples:
@@ -60,6 +60,7 @@ def sweep(
     device: str = "cpu",
     enumerate_samples: bool = False,
     sparsity: float = 0.0,
+    beta: float = 0.0,
 ) -> Iterator[Row]:
     """Yield one row for each claim, h, rho (and T); with a sparsity, on the restrictions to random masks."""
     generator = torch.Generator().manual_seed(seed)
@@ -68,7 +69,7 @@ def sweep(
         problem = problem.restrict(random_masks(problem.center.shape, sparsity, generator))
         family = f"{family}-masked"
     problem = problem.to(device)
-    measures = applicable(list(labels), rule, problem, enumerate_samples)
+    measures = applicable(list(labels), rule, problem, enumerate_samples, beta)
     if not measures:
         return
     for outcome in examine(
@@ -81,5 +82,6 @@ def sweep(
         horizons=horizons,
         seed=seed + 1,
         enumerate_samples=enumerate_samples,
+        beta=beta,
     ):
         yield outcome_row(outcome, family=family, seed=seed, exact_mean=enumerate_samples)

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from validation.figures import convergence, error, limits
+from validation.figures import convergence, error, generalisation, limits, orbits
 from validation.figures.style import RC
 
 FIGURES: dict[str, Callable[[Sequence[dict[str, Any]]], Figure]] = {
@@ -28,6 +28,10 @@ FIGURES: dict[str, Callable[[Sequence[dict[str, Any]]], Figure]] = {
     "B6": limits.b6,
     "B7": limits.b7,
     "B8": limits.b8,
+    "B9": orbits.b9,
+    "B10": orbits.b10,
+    "C1": generalisation.c1,
+    "C1'": generalisation.c1_sound,
 }
 SUMMARY = {"tightness": ("A4", "B1'", "B4", "B4'")}  # figures about several claims
 

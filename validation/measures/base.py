@@ -32,6 +32,7 @@ class Measure:
     evaluate: Callable[[Any], Measured | None]
     applies: Callable[[Any], bool] = lambda problem: True
     probes: Mapping[str, Probe] = field(default_factory=dict)  # empty: measured at every step
+    momentum: bool = False  # whether the claim speaks of runs with a buffer, and of no others
 
     certificate: Callable[[Measured, Any], Any] = lambda measured, problem: 0  # what is uncertain in a known minimum
 

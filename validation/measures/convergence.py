@@ -20,11 +20,16 @@ _DIST: dict[str, Probe] = {
 }
 
 
+def _run_size(run: Run, name: str) -> Any:
+    """Return the largest value of a probe over t = 0 .. T, the final state included: it enters Delta and may be far."""
+    return maximum(largest(run[name]), run.at(name, -1))
+
+
 def descent(run: Run, left: Any, L: Any = None) -> Measured:
     """Return a left side of B1's kind with B1's constants as realised: Delta = f(w_0) - f(w_T), P^2 = mean ||p||^2."""
     L, eta = run.problem.L if L is None else L, run.eta
     P2 = mean(run["p_sq"])
-    size = abs(left) + L**2 * P2 + 2 * largest(run["noise"]) / (eta * run.T)
+    size = abs(left) + L**2 * P2 + 2 * _run_size(run, "noise") / (eta * run.T)
     constants = {
         "eta": eta,
         "L": L,
@@ -91,7 +96,7 @@ def _b3(run: Run) -> Measured:
     p, eta = run.problem, run.eta
     left = mean(run["f"]) - p.f_star + (1 - eta * p.L) / (2 * p.L) * mean(run["b_sq"])
     P2 = mean(run["p_sq"])
-    size = abs(left) + p.L * P2 + largest(run["noise"]) + largest(run["dist_noise"]) / (eta * run.T)
+    size = abs(left) + p.L * P2 + _run_size(run, "noise") + _run_size(run, "dist_noise") / (eta * run.T)
     constants = {
         "eta": eta,
         "L": p.L,
@@ -122,7 +127,7 @@ def _b4_path(run: Run) -> Measured:
     p = run.problem
     left, gap = run.at("f", -1) - p.f_star, run.at("f", 0) - p.f_star
     constants = {"eta": run.eta, "L": p.L, "mu": p.pl, "gap": gap, "P2": list(run["p_sq"]), "sigma2": p.sigma2}
-    return Measured(left, constants, abs(left) + largest(run["noise"]) + p.L**2 / p.pl * largest(run["p_sq"]))
+    return Measured(left, constants, abs(left) + _run_size(run, "noise") + p.L**2 / p.pl * largest(run["p_sq"]))
 
 
 @measure("B4", probes=_F, applies=_has_pl, certificate=_minimum_error)
@@ -147,7 +152,7 @@ def _b4_distance(run: Run) -> Measured:
         "P2": list(run["p_sq"]),
         "sigma2": p.sigma2,
     }
-    return Measured(run.at("dist_sq", -1), constants, largest(run["dist_noise"]) + p.L / p.mu * largest(run["p_sq"]))
+    return Measured(run.at("dist_sq", -1), constants, _run_size(run, "dist_noise") + p.L / p.mu * largest(run["p_sq"]))
 
 
 @measure("B5.lower", ("sam", "s2sam"), applies=lambda p: bool((p.mu > 0).all()))
