@@ -1,8 +1,7 @@
 """Exact-count selection of entries by score, and the one drop-and-grow exchange of every dynamic method.
 
-Never a threshold: ties and rounding would change the count. On a tie the lowest index is kept by a cut and grown first
-by a growth; a score that is not a number counts as the smallest (dropped first, grown last), with a warning. Several
-layers are ranked together by `join`: indices then run through the layers in their order.
+Never a threshold: ties and rounding would change the count. Of equal scores the lowest index is kept, or grown, first;
+nan counts as the smallest score, with a warning. `join` ranks layers together, indices in the order of the layers.
 """
 
 import warnings
@@ -18,18 +17,16 @@ def highest(score: Tensor, among: Tensor, k: int) -> Tensor:
     Args:
         score: real tensor of any shape.
         among: bool tensor of that shape, the entries to choose from.
-        k: how many; at most all of `among` are taken.
-
-    Returns:
-        Bool tensor of that shape with min(k, entries of `among`) entries set.
+        k: how many; fewer when `among` has fewer.
 
     >>> highest(torch.tensor([1.0, 3.0, 3.0, 9.0]), torch.tensor([True, True, True, False]), 1)
     tensor([False,  True, False, False])
     """
-    index = among.flatten().nonzero().squeeze(1)
-    order = torch.sort(_ranked(score.flatten()[index]), descending=True, stable=True).indices
     chosen = torch.zeros_like(among, dtype=torch.bool).flatten()
-    chosen[index[order[: max(k, 0)]]] = True
+    if k > 0:
+        index = among.flatten().nonzero().squeeze(1)
+        order = torch.sort(_ranked(score.flatten()[index]), descending=True, stable=True).indices
+        chosen[index[order[:k]]] = True
     return chosen.view_as(among)
 
 
@@ -56,7 +53,7 @@ def drop_grow(
         min_keep: how many entries must survive the drop.
 
     Returns:
-        The new mask, a bool tensor; `active` itself when there is nothing to exchange.
+        The new mask; `active` itself when there is nothing to exchange.
     """
     kept, free = int(active.sum()), int((~active).sum())
     k = min(k, kept - min_keep) if regrow else min(k, kept - min_keep, free)
