@@ -1,11 +1,6 @@
 """Sparse training: who keeps which weights, around any torch optimizer, S2SAM and SAM included.
 
-    sparse = RigL(model, sparsity=0.9, distribution="erk", total_steps=10_000)
-    sparse.attach(opt)  # and the training loop stays as it is
-    ...
-    model = sparse.finalize()  # or shrink(model), physically smaller
-
-The masks are buffers of the model; with `sparse.state_dict()` beside the model's and the optimizer's, a run resumes.
+Build a method on a model, `attach` it to the optimizer, train as ever, and `finalize` it: see `Controller`.
 """
 
 from s2sam.sparse.chase import Chase

@@ -41,10 +41,7 @@ def groups(model: nn.Module) -> list[Group]:
     """Return the groups of channels that may be removed, in the order of the forward pass.
 
     A layer that is called twice, shares a parameter, or has one read outside its own call belongs to none. The input of
-    a BatchNorm1d after a Linear is taken to have two axes, (n, features).
-
-    Raises:
-        ValueError: when torch.fx cannot read the forward pass.
+    a BatchNorm1d after a Linear is taken to have two axes, (n, features). ValueError when torch.fx cannot read it.
     """
     try:
         nodes = fx.Tracer().trace(model).nodes

@@ -24,8 +24,8 @@ class CHEX(Structured):
 
     Args:
         args, options: those of `Controller`; errors: `Structured`. The model has a BatchNorm (with scale) after each
-            convolution whose channels may go; sparsity is S, in [0, 1), 0.7 in the paper; distribution is
-            None; total_steps is needed for the defaults of the next two, the paper's 2 and 180 of 250 epochs.
+            convolution whose channels may go; sparsity is S, 0.7 in the paper; distribution is None; total_steps is
+            needed for the defaults of the next two, the paper's 2 and 180 of 250 epochs.
         interval: steps between updates. t_max: the last step with one. delta0: first share regrown, in [0, 1].
     """
 
@@ -34,9 +34,7 @@ class CHEX(Structured):
     def __init__(
         self, *args: Any, delta0: float = 0.3, interval: int | None = None, t_max: int | None = None, **options: Any
     ) -> None:
-        require(
-            0 <= delta0 <= 1, f"delta0 must be in [0, 1], got {delta0}; give the share of channels to regrow at first"
-        )
+        require(0 <= delta0 <= 1, f"delta0 must be in [0, 1], got {delta0}; give the share to regrow at first")
         self.delta0, self._asked = delta0, (interval, t_max)
         super().__init__(*args, **options)
         live = self.model.state_dict()

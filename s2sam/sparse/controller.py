@@ -18,10 +18,7 @@ from s2sam.wrapper import Wrapper
 
 
 class Controller(Masks):
-    """What all sparse-training methods share.
-
-        sparse = RigL(model, sparsity=0.9, distribution="erk", total_steps=10_000)
-        sparse.attach(opt)  # any torch optimizer, S2SAM and SAM included; the training loop stays as it is
+    """What all sparse-training methods share. A refused argument raises ValueError and leaves the model without masks.
 
     Args:
         model: the network; a buffer `weight_mask` appears beside each prunable weight.
@@ -37,9 +34,6 @@ class Controller(Masks):
         step: completed optimizer steps. last_update: how many there were at the last change of the topology, -1 before.
         optimizer: the attached one, or None. budget: non-zeros of each layer by the distribution, or None.
         generator: of every random choice.
-
-    Raises:
-        ValueError: when an argument is refused.
     """
 
     own_distribution: str | None = "erk"  # None: one ranking of all layers
@@ -91,10 +85,8 @@ class Controller(Masks):
     def prepare(self, model: nn.Module, batches: Iterable[Any], loss_fn: Callable[[Any, Any], Tensor]) -> None:
         """Choose the masks from data, in the methods that do so before training; others need nothing.
 
-        Args:
-            model: what maps inputs to outputs: the network, or a wrapper around it.
-            batches: pairs (inputs, targets).
-            loss_fn: the loss of outputs and targets, a mean over the batch.
+        `model` maps inputs to outputs: the network, or a wrapper around it. `batches` are pairs (inputs, targets), and
+        `loss_fn(outputs, targets)` is a mean over the batch.
         """
         del model, batches, loss_fn
 
@@ -105,12 +97,8 @@ class Controller(Masks):
     def attach(self, optimizer: Optimizer) -> None:
         """Act around the steps of an optimizer, in the place of a former one; masks weights and slots at once.
 
-        Args:
-            optimizer: any torch optimizer, bare or inside `SAM` or `S2SAM`, by `step()` or `step(closure)`.
-
-        Raises:
-            ValueError: when it holds none of the prunable weights.
-            RuntimeError: while the weights are perturbed.
+        Any torch optimizer will do, bare or inside `SAM` or `S2SAM`, by `step()` or `step(closure)`. ValueError when it
+        holds none of the prunable weights, RuntimeError while they are perturbed.
         """
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         ours = not held.isdisjoint(id(w) for w in self.weights.values())
@@ -147,11 +135,7 @@ class Controller(Masks):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Change the topology now; gradients, where the method wants them, are those in `p.grad`.
-
-        Raises:
-            RuntimeError: while the weights are perturbed: they are not the ones that would be cut.
-        """
+        """Change the topology now, by the gradients in `p.grad` if any; RuntimeError while weights are perturbed."""
         self._refuse_perturbed()
         found, self._dense_gradients = self._dense_gradients, {}
         if self.needs_gradient and not found:
@@ -160,19 +144,12 @@ class Controller(Masks):
         self.apply()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on: counters, generator, the method's own; masks are the model's.
-
-        Nothing in it but tensors, numbers and text: `torch.load(weights_only=True)` reads it.
-        """
+        """Return counters, generator and what the method adds, as tensors, numbers and text; masks are the model's."""
         state = {"step": self.step, "last_update": self.last_update, "generator": self.generator.get_state()}
         return {"method": type(self).__name__, **state, **self._extra_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state dict of the same method; the model's, which holds the masks, is loaded beside it.
-
-        Raises:
-            ValueError: when the state is another method's.
-        """
+        """Go on from a state dict of the same method, else ValueError; load the model's, with the masks, beside it."""
         mine = type(self).__name__
         require(state.get("method") == mine, f"state must be of {mine}, got {state.get('method')}; load its own state")
         self.step, self.last_update = state["step"], state["last_update"]

@@ -11,11 +11,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def count(x: float) -> int:
-    """Return floor(x), x within 1e-6 below an integer taken for that integer.
-
-    >>> int(100 * 0.29), count(100 * 0.29)
-    (28, 29)
-    """
+    """Return floor(x), but n for x within 1e-6 below an integer n: 29 for 100 * 0.29, of which int makes 28."""
     return math.floor(x + 1e-6)
 
 
@@ -48,8 +44,7 @@ def uniform(
         dense: names of layers of density 1.
         compensate: whether the others make up for the dense ones; usually the dense ones just do not count.
 
-    Raises:
-        ValueError: for a sparsity outside [0, 1), an unknown dense layer, or dense layers beyond the whole budget.
+    ValueError for a sparsity outside [0, 1), an unknown dense layer, or dense layers beyond the whole budget.
     """
     return _solve(shapes, sparsity, {name: 1.0 for name in shapes}, dense, compensate)
 
@@ -67,9 +62,6 @@ def erk(
     """Return ERK densities, proportional to (sum of the shape/product of the shape)^power, at most 1.
 
     Arguments and errors: those of `uniform`, which power 0 gives; layers that the rule itself fills do count.
-
-    >>> erk({"a": (8, 3, 3, 3), "b": (16, 8, 3, 3), "c": (32, 16, 3, 3), "d": (10, 32)}, 0.8)  # d is filled
-    {'a': 0.7318..., 'b': 0.2421..., 'c': 0.1089..., 'd': 1.0}
     """
     raw = {name: (sum(shape) / math.prod(shape)) ** power for name, shape in shapes.items()}
     return _solve(shapes, sparsity, raw, dense, compensate)
@@ -83,14 +75,7 @@ def budgets(shapes: Shapes, densities: Mapping[str, float]) -> dict[str, int]:
 
     Each layer starts at the next whole number above n times its density; those that gained most give one back until
     the sum is `ones` of the total (largest remainder; RigL's code skips this). The sum is larger only where one entry
-    for each layer is too much already.
-
-    Args:
-        shapes: shape of each prunable weight, by name.
-        densities: fraction of non-zeros of each, in (0, 1].
-
-    Raises:
-        ValueError: for a missing layer or a density outside (0, 1].
+    for each layer is too much already. ValueError for a missing layer or a density outside (0, 1].
     """
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     other = sorted(sizes.keys() ^ densities.keys())

@@ -1,7 +1,6 @@
 """Dynamic sparse training: SET, DSR, RigL and MEST drop weak weights and grow others every so many optimizer steps.
 
-Each is its scores, its schedule and its state; `select` chooses, `Controller` does the rest. Exact counts replace the
-thresholds and coin flips of the authors' codes, whose numbers of non-zeros drift.
+Exact counts replace the thresholds and coin flips of the authors' codes, whose numbers of non-zeros drift.
 """
 
 import math
@@ -22,9 +21,8 @@ class Dynamic(Controller):
     in [0, 1], is the fraction of the training from which nothing changes any more. Both are the method's own if None.
     """
 
-    own_distribution, magnitude_first = "uniform", False
+    own_distribution, own_end, magnitude_first = "uniform", 1.0, False
     own_interval: int | None = 100  # None for 1/32 of the training
-    own_end = 1.0
 
     def __init__(
         self, *args: Any, interval: int | None = None, end_fraction: float | None = None, **options: Any

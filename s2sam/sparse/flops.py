@@ -26,10 +26,7 @@ class Flops:
         return self.forward()
 
     def forward(self, kept: Mapping[str, Tensor | float] | None = None) -> float:
-        """Return f_S, of the forward pass of a sparse network, from masks (bool tensors) or densities by weight name.
-
-        Layers without one are dense; names of other parameters are ignored.
-        """
+        """Return f_S of a sparse forward pass, from masks or densities by weight name; layers without are dense."""
         share = {n: int(k.sum()) / k.numel() if isinstance(k, Tensor) else k for n, k in (kept or {}).items()}
         return sum(cost * share.get(name, 1.0) for name, cost in self.layers.items())
 
@@ -43,9 +40,6 @@ def flops(model: nn.Module, example: Tensor) -> Flops:
 
     Returns:
         2 multiply-adds for each entry of each output's sum, divided by n; a layer called twice counts twice.
-
-    >>> flops(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(), nn.Linear(128, 10)), torch.zeros(5, 3, 4, 4))
-    Flops(layers={'0.weight': 6912.0, '2.weight': 2560.0})
     """
     names = {m: f"{n}.weight".lstrip(".") for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     layers = dict.fromkeys(names.values(), 0.0)

@@ -50,10 +50,7 @@ class LRR(Ranked):
     def next_round(self) -> bool:
         """Cut, go back to `rewind_step`, clear the optimizer's state; the learning rate is the caller's to set back.
 
-        When the sparsity is reached, nothing is changed and False returned; else there is a round to train.
-
-        Raises:
-            RuntimeError: when the round is not complete, or the weights are perturbed.
+        Returns False and changes nothing at the final sparsity; RuntimeError when the round is not complete.
         """
         self._refuse_perturbed()
         if self.step < (length := self.total_steps or self.rewind_step + 1):
@@ -62,16 +59,14 @@ class LRR(Ranked):
         if not after:
             return False
         self._keep({name: w.detach().abs() for name, w in self.weights.items()}, after)
-        self._rewind()
+        if self.start is not None:
+            self.model.load_state_dict(self.start | {f"{name}_mask": mask for name, mask in self.masks.items()})
         if self.optimizer is not None:
             self.optimizer.state.clear()
         self.round, self.step = self.round + 1, self.rewind_step
         self.apply()
         self._report_empty()
         return True
-
-    def _rewind(self) -> None:
-        """Set the model back, in the method that does."""
 
 
 class LotteryTicket(LRR):
@@ -101,6 +96,3 @@ class LotteryTicket(LRR):
             if not saved or not all(torch.equal(saved[name].to(now[name]), now[name]) for name in saved.keys() & now):
                 raise RuntimeError("weights must be the saved ones, got others; call attach() again after loading them")
         return super()._take_gradients()
-
-    def _rewind(self) -> None:
-        self.model.load_state_dict((self.start or {}) | {f"{name}_mask": mask for name, mask in self.masks.items()})

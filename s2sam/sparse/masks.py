@@ -19,10 +19,7 @@ def prunable(model: nn.Module, layers: Collection[str] | None = None) -> dict[st
     """Return the modules whose weights may be masked, by weight name: Conv2d and Linear, in the model's order.
 
     Biases, norm layers and embeddings (also one whose weight a Linear shares) are never masked. `layers` are names to
-    choose from them, of modules ("fc") or weights ("fc.weight").
-
-    Raises:
-        ValueError: when a name of `layers` is not prunable, or nothing is.
+    choose from them, of modules ("fc") or weights ("fc.weight"); ValueError when one is not prunable, or nothing is.
     """
     tied = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     found: dict[str, nn.Module] = {}
@@ -84,11 +81,7 @@ class Masks:
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Set to 0, outside the masks, each parameter, its gradient and the optimizer slots of its shape.
-
-        Raises:
-            RuntimeError: while the weights are perturbed.
-        """
+        """Set to 0 what the rule says; RuntimeError while the weights are perturbed."""
         self._refuse_perturbed()
         for name, mask in self.masks.items():
             self._clear(name, ~mask)

@@ -18,9 +18,6 @@ def highest(score: Tensor, among: Tensor, k: int) -> Tensor:
         score: real tensor of any shape.
         among: bool tensor of that shape, the entries to choose from.
         k: how many; fewer when `among` has fewer.
-
-    >>> highest(torch.tensor([1.0, 3.0, 3.0, 9.0]), torch.tensor([True, True, True, False]), 1)
-    tensor([False,  True, False, False])
     """
     chosen = torch.zeros_like(among, dtype=torch.bool).flatten()
     if k > 0:
@@ -31,10 +28,7 @@ def highest(score: Tensor, among: Tensor, k: int) -> Tensor:
 
 
 def lowest(score: Tensor, among: Tensor, k: int) -> Tensor:
-    """Return the mask of the k entries of lowest score, those to drop; of equals, the highest index comes first.
-
-    Arguments are those of `highest`; the rest of `among` is what `highest` would keep.
-    """
+    """Return the mask of the k entries of lowest score, those to drop: the rest of `among` is what `highest` keeps."""
     return among & ~highest(score, among, int(among.sum()) - k)
 
 

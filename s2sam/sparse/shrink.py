@@ -15,14 +15,7 @@ def shrink(model: nn.Module) -> nn.Module:
     A channel goes when all input columns that read it are exactly 0, with its `rows` and these columns. That may leave
     channels before it unread, so this repeats until nothing goes. One channel of a layer always stays. Sums are taken
     in another order, so outputs are equal up to rounding (and dropout draws other numbers). The model may be masked.
-
-    Raises:
-        ValueError: when torch.fx cannot read the forward pass.
-
-    >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
-    >>> _ = nn.init.zeros_(net[2].weight[:, 1:].detach())
-    >>> shrink(net)[0]
-    Linear(in_features=4, out_features=1, bias=True)
+    ValueError when torch.fx cannot read its forward pass.
     """
     small = copy.deepcopy(model)
     for module in small.modules():

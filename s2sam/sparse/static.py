@@ -33,11 +33,8 @@ class FromData(Ranked):
         """Choose the masks by a copy in training mode; all else stays as it was, but for the global random stream.
 
         Arguments are those of `Controller.prepare`; a batch is on the model's device and counts like any other, and the
-        loss depends on the weights through the outputs alone, which are those of the copy.
-
-        Raises:
-            RuntimeError: when the masks are chosen already, or the weights are perturbed.
-            ValueError: without batches, or when no score differs from 0.
+        loss depends on the weights through the outputs alone, which are those of the copy. RuntimeError when the masks
+        are chosen already or the weights perturbed, ValueError without batches or when no score differs from 0.
         """
         self._refuse_perturbed()
         if self.prepared:

@@ -17,7 +17,7 @@ class Structured(Controller):
     A channel may go when its layer, the depthwise convolutions it passes and the layers that read it are all among
     `layers`. With it go its rows, with biases and the scales and shifts of norms, and the columns that read it, so
     S2-SAM does not perturb them either. `alive` has for each such layer, by module name, a bool tensor (channels,).
-    Refused by ValueError: bad arguments, models without such channels or that torch.fx cannot read.
+    ValueError for models without such channels, or that torch.fx cannot read.
     """
 
     saves: tuple[str, ...] = ("alive",)

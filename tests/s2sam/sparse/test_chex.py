@@ -415,7 +415,7 @@ def test_only_convolutions_all_of_whose_weights_are_chosen_take_part():
 
 REFUSED = {
     r"^distribution must be None, got 'erk'; CHEX ranks the channels of all layers$": {"distribution": "erk"},
-    r"^delta0 must be in \[0, 1\], got 1.5; give the share of channels to regrow at first$": {"delta0": 1.5},
+    r"^delta0 must be in \[0, 1\], got 1.5; give the share to regrow at first$": {"delta0": 1.5},
     r"^total_steps must be given, got None; or give interval and t_max$": {"total_steps": None, "t_max": None},
     r"^interval must be >= 1 and t_max in \[1, total_steps\], got interval 0, t_max 16; leave": {"interval": 0},
     r"^interval must be >= 1 and t_max in \[1, total_steps\], got interval 3, t_max 21; leave": {"t_max": 21},

@@ -351,10 +351,11 @@ class SavesTooLate(LotteryTicket):
 class LeavesBuffers(LotteryTicket):
     """Takes the weights back but not the statistics of batch norm."""
 
-    def _rewind(self):
-        buffers = {n: b.clone() for n, b in self.model.named_buffers()}
-        super()._rewind()
+    def next_round(self):
+        buffers = {n: b.clone() for n, b in self.model.named_buffers() if not n.endswith("_mask")}
+        more = super().next_round()
         self.model.load_state_dict(buffers, strict=False)
+        return more
 
 
 class SharesMemory(LotteryTicket):

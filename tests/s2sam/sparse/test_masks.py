@@ -122,6 +122,18 @@ def test_a_refused_call_leaves_the_model_without_masks(options, message):
     assert Fixed(model).nonzeros > 0  # nothing is in the way of a good call
 
 
+def test_a_ranking_of_all_layers_knows_no_dense_ones():
+    class Ranking(Controller):
+        own_distribution = None
+
+    model = network()
+    with pytest.raises(ValueError, match=r"^dense and compensate need a distribution by name, got another; "):
+        Ranking(model, dense=["fc1"])
+    assert buffers(model) == []
+    assert Ranking(model).budget is None
+    assert Fixed(network(), 0.8, None).budget == Fixed(network(), 0.8, "erk").budget  # None: the method's own
+
+
 def test_nothing_to_prune_is_refused():
     with pytest.raises(ValueError, match=r"^model must have a Conv2d or Linear .*, got Sequential without$"):
         Controller(nn.Sequential(nn.Embedding(3, 3), nn.BatchNorm1d(3), nn.Conv1d(3, 3, 1)))
