@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from s2sam.checks import HELD
 from s2sam.sparse.distributions import DISTRIBUTIONS, budgets, check_sparsity, require
 from s2sam.sparse.masks import Masks
 from s2sam.wrapper import Wrapper
@@ -98,11 +99,13 @@ class Controller(Masks):
         """Act around the steps of an optimizer, in the place of a former one; masks weights and slots at once.
 
         Any torch optimizer will do, bare or inside `SAM` or `S2SAM`, by `step()` or `step(closure)`. ValueError when it
-        holds none of the prunable weights, RuntimeError while they are perturbed.
+        holds no prunable weight or is a wrapper's base, RuntimeError while weights are perturbed.
         """
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         ours = not held.isdisjoint(id(w) for w in self.weights.values())
         require(ours, "optimizer must hold the model's weights, got none of the prunable ones; build it on them")
+        outermost = isinstance(optimizer, Wrapper) or HELD not in optimizer.defaults
+        require(outermost, "optimizer must be the wrapper, got the base inside SAM or S2SAM; attach to the outer one")
         self._refuse_perturbed(optimizer)
         self.detach()
         self.optimizer = optimizer

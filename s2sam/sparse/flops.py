@@ -1,9 +1,8 @@
 """What training costs: floating-point operations of convolutions and linear layers, counted as RigL counts them.
 
 Evci et al. (ICML 2020, Appendix H): a forward pass costs f_D dense and f_S = sum of density times f_D of each layer
-sparse; a backward pass twice that, once for the gradient of the inputs and once for that of the weights, which costs
-f_D where it must be dense. Multiplications and additions count one each; norms, activations, losses, masks and
-optimizers nothing. All costs are for one sample. S2-SAM adds nothing to its base, SAM the cost of a second step.
+sparse; a backward pass twice that, for the gradients of inputs and weights; the latter is f_D where it must be dense.
+A multiply-add counts two, norms, activations and optimizers nothing. Costs are for one sample; SAM has them twice.
 """
 
 from collections.abc import Mapping

@@ -35,19 +35,16 @@ def lowest(score: Tensor, among: Tensor, k: int) -> Tensor:
 def drop_grow(
     active: Tensor, drop_score: Tensor, growth: Tensor, k: int, *, regrow: bool = False, min_keep: int = 1
 ) -> Tensor:
-    """Exchange k entries: drop those of lowest score, grow as many of highest growth score; the count stays.
+    """Return the mask with k entries of lowest score dropped and as many of highest growth score grown.
 
     Args:
-        active: bool tensor, the entries now kept.
-        drop_score: real tensor of its shape.
-        growth: real tensor of its shape.
-        k: how many; clipped first, so that `min_keep` survive and there is room to grow.
+        active: bool tensor, the entries now kept, of any shape.
+        drop_score: real tensor of that shape.
+        growth: real tensor of that shape.
+        k: how many; clipped first, so that `min_keep` survive, there is room to grow, and the count stays.
         regrow: whether entries just dropped are candidates too (RigL); of equals they come first, so that growth
             scores that are all zero change nothing.
         min_keep: how many entries must survive the drop.
-
-    Returns:
-        The new mask; `active` itself when there is nothing to exchange.
     """
     kept, free = int(active.sum()), int((~active).sum())
     k = min(k, kept - min_keep) if regrow else min(k, kept - min_keep, free)

@@ -623,6 +623,17 @@ def test_low_precision(dtype):
     assert {n: int(m.sum()) for n, m in sparse.masks.items()} == sparse.budget
 
 
+@pytest.mark.parametrize("wrap", [SAM, S2SAM])
+def test_the_base_inside_a_wrapper_is_refused(wrap):
+    model = network()
+    opt = wrap(torch.optim.SGD(model.parameters(), lr=0.1))
+    sparse = RandomMask(model, 0.5)
+    with pytest.raises(ValueError, match="optimizer must be the wrapper, got the base inside SAM or S2SAM"):
+        sparse.attach(opt.base)  # it would not see that the weights are perturbed
+    assert sparse.optimizer is None
+    sparse.attach(opt)
+
+
 def test_a_step_left_out_first_does_not_look_like_a_state_to_adam():
     # Adam initialises on an empty state; S2-SAM's buffer of a step without an update must not be the first thing there.
     model = network()
