@@ -42,7 +42,11 @@ def training_table(runs: list[Row]) -> str:
     """Return the table of training runs as Markdown, and the sentence on how they were made."""
     heads, lines = training.table(runs)
     marked = [heads, ["---"] * len(heads), *lines]
-    how = f"Test accuracy, mean ± standard deviation over seeds; {training.protocol(runs)}; on {runs[0]['device']}."
+    how = (
+        f"Test accuracy, mean ± standard deviation over seeds: {training.protocol(runs)}; on {runs[0]['device']}. "
+        "Costs in operations, relative to one round of dense training by SGD, and to dense inference. A first look at "
+        "one small task with nothing tuned, not a verdict on the paper's tables."
+    )
     return "\n".join([*(f"| {' | '.join(line)} |" for line in marked), "", how])
 
 

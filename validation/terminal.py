@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console(soft_wrap=not sys.stdout.isatty())
+console = Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 140)  # tables in a file
 
 
 def refuse(message: str) -> NoReturn:

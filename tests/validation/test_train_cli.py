@@ -27,7 +27,7 @@ def test_every_combination_is_a_folder_and_a_line_of_the_table(tmp_path):
     done = run("train", *lists, *SHORT, "--out", tmp_path)
     assert done.exit_code == 0, done.output
     names = {f"{m}-{o}-{s}" for m in ("rigl", "snip") for o in ("sgd", "s2sam") for s in (0, 1)}
-    assert {p.name for p in tmp_path.iterdir()} == names | {"rows.jsonl"}
+    assert {p.name for p in tmp_path.iterdir()} == names | {"rows.jsonl", "training.svg"}
     rows = {row["run"]: row for row in rows_of(tmp_path / "rows.jsonl")}
     assert rows.keys() == names
     for name, row in rows.items():
@@ -36,11 +36,11 @@ def test_every_combination_is_a_folder_and_a_line_of_the_table(tmp_path):
         assert row["nonzeros"] == row["kept"] == row["promised"] == 25100
         assert row["versions"]
     for method in ("rigl", "snip"):
-        for optimizer in ("sgd", "s2sam"):
-            pair = [rows[f"{method}-{optimizer}-{seed}"] for seed in (0, 1)]
-            mean = f"{50 * (pair[0]['test_accuracy'] + pair[1]['test_accuracy']):.2f} %"
-            line = next(x.split() for x in done.output.splitlines() if x.split()[:2] == [method, optimizer])
-            assert line[2:7] == [*mean.split(), "2", "25,100", "yes"]
+        line = next(x.split() for x in done.output.splitlines() if x.split()[:1] == [method])
+        assert line[3:6] == ["2", "25,100", "yes"]
+        for optimizer, cell in zip(("sgd", "s2sam"), line[1:3], strict=True):
+            a, b = (100 * rows[f"{method}-{optimizer}-{seed}"]["test_accuracy"] for seed in (0, 1))
+            assert cell == f"{(a + b) / 2:.2f}±{abs(a - b) / 2**0.5:.2f}"  # of two: |a - b|/sqrt(2)
 
 
 def test_a_later_command_adds_its_runs_and_resume_changes_nothing(tmp_path):

@@ -23,7 +23,7 @@ def test_a_line_is_mean_and_standard_deviation_over_seeds():
     heads, lines = training.table(rows)
     assert heads[:4] == ["method", "SGD, %", "S2-SAM, %", "seeds"]
     # mean (90 + 94)/2 and sample standard deviation |94 - 90|/sqrt(2) = 2.83; a single run has none
-    assert lines == [["rigl", "92.00 ± 2.83", "95.00", "1-2", "100", "yes", "0.100", "0.100", "0.200"]]
+    assert lines == [["rigl", "92.00±2.83", "95.00", "1-2", "100", "yes", "0.100", "0.100", "0.200"]]
 
 
 def test_a_count_that_was_promised_and_missed_is_shown():

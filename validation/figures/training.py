@@ -20,9 +20,9 @@ def training(rows: Rows) -> Figure:
     """
     methods = list(dict.fromkeys(row["method"] for row in rows))
     figure, axes = canvas(2, 1.1 + 0.26 * len(methods))
-    _dots(axes[0], rows, methods, "test_accuracy", 100)
+    _dots(axes[0], rows, methods, "test_accuracy", 100.0)
     axes[0].set_xlabel("test accuracy (%)")
-    _dots(axes[1], [row for row in rows if row["optimizer"] != "sgd"], methods, "cos", 1)
+    _dots(axes[1], [row for row in rows if row["optimizer"] != "sgd"], methods, "cos", 1.0)
     axes[1].axvline(0, color="#555555", linewidth=0.8)
     axes[1].set_xlabel("cosine of perturbation and gradient")
     axes[1].set_yticklabels([])

@@ -87,7 +87,8 @@ def train(
     console.print(view)
     from validation.figures import draw_training  # a second of imports, when there is something to draw
 
-    console.print(f"rows: {out / 'rows.jsonl'}, figure: {draw_training(rows, out / 'training.svg')}")
+    drawn = draw_training(_stored(out / "rows.jsonl"), out / "training.svg")
+    console.print(f"rows: {out / 'rows.jsonl'}, figure: {drawn}")
 
 
 def _listed(name: str, text: str, known: Collection[str], everything: Sequence[str]) -> list[str]:

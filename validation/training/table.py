@@ -68,7 +68,7 @@ def _line(method: str, optimizers: Sequence[str], rows: Sequence[Row]) -> list[s
 def _spread(values: list[float]) -> str:
     if not values:
         return ""
-    return f"{fmean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+    return f"{fmean(values):.2f}" + (f"±{stdev(values):.2f}" if len(values) > 1 else "")
 
 
 def _mean(runs: Sequence[dict[str, Any]], key: str) -> str:
