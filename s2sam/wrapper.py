@@ -116,7 +116,7 @@ class Wrapper(Optimizer):
         Args:
             hook: called without arguments: after the step pre-hooks when the gradient is already there, else after each
                 evaluation of the closure (both of SAM's). Where the last call returns True, the base update of this
-                step is left out; the direction is still taken.
+                step is left out; the direction is still taken, but by a parameter that never made a step.
 
         Returns:
             A handle; `handle.remove()` ends it.
@@ -169,7 +169,7 @@ class Wrapper(Optimizer):
         if not self._leave_out:
             update(self.base)
         self.base._opt_called = True  # type: ignore[attr-defined]  # what a scheduler on the base looks for
-        for p, buffer in created:
+        for p, buffer in created if not self._leave_out else []:  # left out, Adam would find a state it did not make
             self.state[p][BUFFER] = buffer
         return loss
 

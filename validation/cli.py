@@ -1,36 +1,29 @@
-"""The `s2sam` command: validate, claims, figures, bench. Bad usage ends with one line and exit code 2."""
+"""The `s2sam` command: validate, claims, figures, bench, train. Bad usage ends with one line and exit code 2."""
 
 import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import torch
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 import theory
 from validation.cells import Cell, read, run_cells
 from validation.standing import Standing, standings
+from validation.terminal import console, progress_bar, refuse, usable, writable
+from validation.training.command import train
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Validate the theory of S2-SAM: check every claim on certified and real problems, and report.",
+    help="Validate the theory of S2-SAM, and train: check every claim on certified and real problems; compare methods.",
 )
-console = Console(soft_wrap=not sys.stdout.isatty())
 DEFAULT_OUT = Path("s2sam-out")
-
-
-def refuse(message: str) -> NoReturn:
-    """End with one line on stderr and exit code 2."""
-    print(f"s2sam: {message}", file=sys.stderr)
-    raise typer.Exit(2)
 
 
 def _labels(claims: str | None) -> list[str]:
@@ -38,25 +31,6 @@ def _labels(claims: str | None) -> list[str]:
         return [c.label for c in (theory.select(claims) if claims else theory.CLAIMS.values())]
     except ValueError as error:
         refuse(f"--claims: {error}")
-
-
-def _folder(out: Path) -> Path:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        refuse(f"--out must be a folder that can be written, got {out} ({error.strerror}); name another with --out")
-    return out
-
-
-def _device(device: str) -> str:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
-        refuse(f"--device must be one that torch can use here, got {device}; use --device cpu")
-    return device
 
 
 def _plugin(path: Path | None) -> Any:
@@ -73,14 +47,7 @@ def _plugin(path: Path | None) -> Any:
 
 def _progress(cells: Iterable[Cell]) -> Iterator[Cell]:
     cells = list(cells)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("measuring", total=len(cells))
         for cell in cells:
             options = dict(cell.options)
@@ -108,7 +75,7 @@ def validate(
     if seed < 0:
         refuse(f"--seed must be >= 0, got {seed}; use 0, 1, 2, ...")
     own = _plugin(plugin)
-    labels, folder, where = _labels(claims), _folder(out), _device(device)
+    labels, folder, where = _labels(claims), writable(out), usable(device)
     torch.set_num_threads(
         1
     )  # the tensors are small: a second thread costs more than it brings, and spins when disturbed
@@ -187,12 +154,12 @@ def figures(
     labels = {r["claim"] for r in rows}
     if unknown := sorted(labels - theory.CLAIMS.keys()):
         refuse(f"{source} must speak of known claims, got {', '.join(unknown)}; give the --plugin that registers them")
-    _print(_draw(rows, _folder(folder), sorted(labels, key=list(theory.CLAIMS).index)))
+    _print(_draw(rows, writable(folder), sorted(labels, key=list(theory.CLAIMS).index)))
 
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="What to time: trajectories.")] = "trajectories",
+    what: Annotated[str, typer.Argument(help="What to time: trajectories, sparse.")] = "trajectories",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Time the library side by side with its slow reference; medians of interleaved repetitions."""
@@ -206,3 +173,6 @@ def bench(
         return
     for name, value in result.items():
         console.print(f"{name:32} {value}")
+
+
+app.command()(train)

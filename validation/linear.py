@@ -89,8 +89,9 @@ def _wave_slope(z: Any) -> Any:
 LOGCOSH = Link(name="logcosh", value=_logcosh, slope=tanh, noise=1.0)
 """log cosh z: convex, phi'' = 1 - tanh^2 z in (0, 1]."""
 
-LOGISTIC = Link(name="logistic", value=_logistic, slope=_logistic_slope, curvature=0.25, vanishes=False, even=False,
-                noise=1.0)
+LOGISTIC = Link(
+    name="logistic", value=_logistic, slope=_logistic_slope, curvature=0.25, vanishes=False, even=False, noise=1.0
+)
 """log(1 + e^-z): convex, phi'' = s (1 - s) <= 1/4 with s = 1/(1 + e^-z); no minimum."""
 
 COSINE = Link(name="cosine", value=_cosine, slope=sin, least=1.0)
@@ -110,8 +111,12 @@ def huber(delta: float) -> Link:
     """Return Huber's function: z^2/2 for |z| <= delta, delta (|z| - delta/2) beyond; convex, phi'' is 1 or 0."""
     if not 0 < delta < math.inf:
         raise ValueError(f"delta must be finite and > 0, got {delta}")
-    return Link(name=f"huber({delta:g})", value=partial(_huber, delta=delta), slope=partial(_huber_slope, delta=delta),
-                steepest=delta)
+    return Link(
+        name=f"huber({delta:g})",
+        value=partial(_huber, delta=delta),
+        slope=partial(_huber_slope, delta=delta),
+        steepest=delta,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -177,9 +182,22 @@ class GeneralizedLinear(Problem):
         noise = (weight * (link.noise + (0 if plain else (1 + offset.abs()) ** 2))).sum(-1) + zero
         L = upward(link.curvature * top + ridge, 2)
         return cls(
-            name=name or link.name, center=center, L=L, mu=mu, pl=pl, sigma2=zero, L_sample=L, f_noise=noise,
-            certificate=zero, f_star=zero if plain else zero + torch.nan, w_star=center if plain else None, link=link,
-            X=X, weight=weight, offset=offset, ridge=ridge,
+            name=name or link.name,
+            center=center,
+            L=L,
+            mu=mu,
+            pl=pl,
+            sigma2=zero,
+            L_sample=L,
+            f_noise=noise,
+            certificate=zero,
+            f_star=zero if plain else zero + torch.nan,
+            w_star=center if plain else None,
+            link=link,
+            X=X,
+            weight=weight,
+            offset=offset,
+            ridge=ridge,
         )
 
     @property

@@ -68,8 +68,19 @@ class Quadratic(Problem):
         zero = torch.zeros_like(mu)
         L = mu.abs().maximum(high.abs())
         known = minimum(torch.where(mu > 0, zero, torch.nan), center)
-        return cls(name=name, center=center, L=L, mu=mu, pl=mu.clamp(min=0), sigma2=zero, L_sample=L, f_noise=zero,
-                   certificate=zero, H=H, **known)
+        return cls(
+            name=name,
+            center=center,
+            L=L,
+            mu=mu,
+            pl=mu.clamp(min=0),
+            sigma2=zero,
+            L_sample=L,
+            f_noise=zero,
+            certificate=zero,
+            H=H,
+            **known,
+        )
 
     def f(self, w: Vector) -> Scalar:
         """Return <w - c, H (w - c)>/2."""
@@ -116,8 +127,20 @@ class LeastSquares(Problem):
         _, L = enclosure(*gram(A, ones))
         low, _ = enclosure(*(gram(A, ones) if m >= d else gram(A.mT, torch.ones_like(center))))
         zero, pl = torch.zeros_like(L), low.clamp(min=0)
-        return cls(name=name, center=center, L=L, mu=pl if m >= d else zero, pl=pl, sigma2=zero, L_sample=L,
-                   f_star=zero, w_star=center, f_noise=zero, certificate=zero, A=A)
+        return cls(
+            name=name,
+            center=center,
+            L=L,
+            mu=pl if m >= d else zero,
+            pl=pl,
+            sigma2=zero,
+            L_sample=L,
+            f_star=zero,
+            w_star=center,
+            f_noise=zero,
+            certificate=zero,
+            A=A,
+        )
 
     @property
     def width(self) -> int:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import jinja2
 
 from theory import NOTATION
-from validation.figures import SUMMARY
+from validation.figures import SUMMARY, draw_training
 from validation.standing import Standing, standings
+from validation.training import table as training
 
 
 def inline(path: Path) -> str:
@@ -64,9 +66,18 @@ def write(
         provenance=newest,
         summary=[inline(figures[name]) for name in SUMMARY if name in figures],
         instances=sum(s.n for s in table),
+        training=compared(training.read(training.stored())),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page)
+
+
+def compared(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the section on sparse training shows: table, figure, protocol."""
+    heads, lines = training.table(runs)
+    with tempfile.TemporaryDirectory() as folder:
+        figure = inline(draw_training(runs, Path(folder) / "training.svg"))
+    return {"heads": heads, "lines": lines, "figure": figure, "protocol": training.protocol(runs), "first": runs[0]}
 
 
 def number(value: float | None) -> str:

@@ -20,6 +20,7 @@ class Size:
         paths: steps of the runs whose sample paths are enumerated.
         network: steps of full-batch training.
         orbits: runs for each step size in a round of the search for limits.
+        restarts: random starts of each adversarial search; 0 for no search.
         h: step sizes in units of 1/L.
         rho: radii; starts are at distance 1.
     """
@@ -33,6 +34,7 @@ class Size:
     paths: int
     network: int
     orbits: int
+    restarts: int
     h: tuple[float, ...] = H
     rho: tuple[float, ...] = RHO
 
@@ -48,12 +50,21 @@ SIZES = {
         paths=4,
         network=25,
         orbits=10,
+        restarts=0,
         h=(0.5, 1.0),
         rho=(0.1, 1.0),
     ),
     "default": Size(
-        instances=64, count=40, horizons=(1, 2, 4, 10, 40), real=4, schedule=3000, seeds=1, paths=5, network=100,
+        instances=64,
+        count=40,
+        horizons=(1, 2, 4, 10, 40),
+        real=4,
+        schedule=3000,
+        seeds=1,
+        paths=5,
+        network=100,
         orbits=60,
+        restarts=10_000,
     ),
     "deep": Size(
         instances=1000,
@@ -65,5 +76,6 @@ SIZES = {
         paths=6,
         network=300,
         orbits=1000,
+        restarts=100_000,
     ),
 }

@@ -3,6 +3,7 @@
 from theory import CLAIMS
 from validation import experiments as _experiments  # noqa: F401 - importing registers the experiments
 from validation.cells import Cell
+from validation.experiments.extremes import questions
 from validation.experiments.network import RUN_CLAIMS, STEP_CLAIMS
 from validation.measures import MEASURES
 from validation.sizes import SIZES, Size
@@ -35,6 +36,10 @@ def cells(size: str, labels: list[str], seed: int = 0, device: str = "cpu") -> l
         result += _orbits(s, seed, device)
     if groups & {"C1", "C1'"}:
         result += _generalisation(s, seed)
+    if s.restarts:
+        result += [
+            Cell.of("extreme", label=x, rule=rule, budget=s.restarts, seed=seed) for x, rule in questions(labels)
+        ]
     result += _curves(s, labels, seed)
     along = [x for x in STEP_CLAIMS + RUN_CLAIMS if x in labels]
     if along:

@@ -12,18 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from s2sam.sparse.distributions import require
+
 
 def prunable(model: nn.Module, layers: Collection[str] | None = None) -> dict[str, nn.Module]:
     """Return the modules whose weights may be masked, by weight name: Conv2d and Linear, in the model's order.
 
-    Biases, norm layers and embeddings (also one whose weight a Linear shares) are never masked.
-
-    Args:
-        model: any module.
-        layers: names to choose from them, of modules ("fc") or weights ("fc.weight").
-
-    Raises:
-        ValueError: when a name of `layers` is not prunable, or nothing is.
+    Biases, norm layers and embeddings (also one whose weight a Linear shares) are never masked. `layers` are names to
+    choose from them, of modules ("fc") or weights ("fc.weight"); ValueError when one is not prunable, or nothing is.
     """
     tied = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     found: dict[str, nn.Module] = {}
@@ -32,26 +28,19 @@ def prunable(model: nn.Module, layers: Collection[str] | None = None) -> dict[st
             tied.add(id(module.weight))
             found[f"{name}.weight" if name else "weight"] = module
     if layers is not None:
-        wanted = [name if name.endswith("weight") else f"{name}.weight" for name in layers]
-        if unknown := sorted(set(wanted) - found.keys()):
-            raise ValueError(f"layers must name Conv2d or Linear layers, got {unknown}; the model has {list(found)}")
+        wanted = [name if name in found else f"{name}.weight" for name in layers]
+        unknown = sorted(set(wanted) - found.keys())
+        require(not unknown, f"layers must name Conv2d or Linear layers, got {unknown}; the model has {list(found)}")
         found = {name: module for name, module in found.items() if name in wanted}
-    if not found:
-        raise ValueError(f"model must have a Conv2d or Linear layer to prune, got {type(model).__name__} without")
+    require(found, f"model must have a Conv2d or Linear layer to prune, got {type(model).__name__} without")
     return found
 
 
 class Masks:
     """The masks of a model's prunable weights, all True at first.
 
-    Args:
-        model: the network. layers: names of the layers to prune, all Conv2d and Linear by default.
-
     Attributes:
         model: the network. shapes: shape of each prunable weight by name. optimizer: whose slots are masked, or None.
-
-    Raises:
-        ValueError: when there is nothing to prune, or a mask is there already.
     """
 
     def __init__(self, model: nn.Module, layers: Collection[str] | None = None) -> None:
@@ -60,8 +49,8 @@ class Masks:
         self._modules = prunable(model, layers)
         self._owners: dict[str, tuple[nn.Module, str]] = {}
         self.shapes = {name: tuple(w.shape) for name, w in self.weights.items()}
-        if masked := [name for name, module in self._modules.items() if hasattr(module, "weight_mask")]:
-            raise ValueError(f"model must not be masked already, got masks on {masked}; call finalize() on the former")
+        masked = [name for name, module in self._modules.items() if hasattr(module, "weight_mask")]
+        require(not masked, f"model must not be masked already, got masks on {masked}; call finalize() on the former")
 
     def _guard_weights(self) -> None:
         """Give the prunable weights their masks, once nothing can be refused any more."""
@@ -92,11 +81,7 @@ class Masks:
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Set to 0, outside the masks, each parameter, its gradient and the optimizer slots of its shape.
-
-        Raises:
-            RuntimeError: while the weights are perturbed.
-        """
+        """Set to 0 what the rule says; RuntimeError while the weights are perturbed."""
         self._refuse_perturbed()
         for name, mask in self.masks.items():
             self._clear(name, ~mask)
@@ -122,11 +107,6 @@ class Masks:
         module, attribute = self._owners[name]
         return getattr(module, attribute)
 
-    def _refuse_perturbed(self) -> None:
-        if getattr(self.optimizer, "is_perturbed", False):
+    def _refuse_perturbed(self, other: Optimizer | None = None) -> None:
+        if any(getattr(optimizer, "is_perturbed", False) for optimizer in (self.optimizer, other)):
             raise RuntimeError("topology must change at w, got perturbed weights; call optimizer.restore() first")
-
-    def _remove(self) -> None:
-        for module, attribute in self._owners.values():
-            delattr(module, f"{attribute}_mask")
-        self._owners = {}

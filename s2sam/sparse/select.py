@@ -1,8 +1,7 @@
 """Exact-count selection of entries by score, and the one drop-and-grow exchange of every dynamic method.
 
-Never a threshold: ties and rounding would change the count. On a tie the lowest index is kept by a cut and grown first
-by a growth; a score that is not a number counts as the smallest (dropped first, grown last), with a warning. Several
-layers are ranked together by `join`: indices then run through the layers in their order.
+Never a threshold: ties and rounding would change the count. Of equal scores the lowest index is kept, or grown, first;
+nan counts as the smallest score, with a warning. `join` ranks layers together, indices in the order of the layers.
 """
 
 import warnings
@@ -18,45 +17,34 @@ def highest(score: Tensor, among: Tensor, k: int) -> Tensor:
     Args:
         score: real tensor of any shape.
         among: bool tensor of that shape, the entries to choose from.
-        k: how many; at most all of `among` are taken.
-
-    Returns:
-        Bool tensor of that shape with min(k, entries of `among`) entries set.
-
-    >>> highest(torch.tensor([1.0, 3.0, 3.0, 9.0]), torch.tensor([True, True, True, False]), 1)
-    tensor([False,  True, False, False])
+        k: how many; fewer when `among` has fewer.
     """
-    index = among.flatten().nonzero().squeeze(1)
-    order = torch.sort(_ranked(score.flatten()[index]), descending=True, stable=True).indices
     chosen = torch.zeros_like(among, dtype=torch.bool).flatten()
-    chosen[index[order[: max(k, 0)]]] = True
+    if k > 0:
+        index = among.flatten().nonzero().squeeze(1)
+        order = torch.sort(_ranked(score.flatten()[index]), descending=True, stable=True).indices
+        chosen[index[order[:k]]] = True
     return chosen.view_as(among)
 
 
 def lowest(score: Tensor, among: Tensor, k: int) -> Tensor:
-    """Return the mask of the k entries of lowest score, those to drop; of equals, the highest index comes first.
-
-    Arguments are those of `highest`; the rest of `among` is what `highest` would keep.
-    """
+    """Return the mask of the k entries of lowest score, those to drop: the rest of `among` is what `highest` keeps."""
     return among & ~highest(score, among, int(among.sum()) - k)
 
 
 def drop_grow(
     active: Tensor, drop_score: Tensor, growth: Tensor, k: int, *, regrow: bool = False, min_keep: int = 1
 ) -> Tensor:
-    """Exchange k entries: drop those of lowest score, grow as many of highest growth score; the count stays.
+    """Return the mask with k entries of lowest score dropped and as many of highest growth score grown.
 
     Args:
-        active: bool tensor, the entries now kept.
-        drop_score: real tensor of its shape.
-        growth: real tensor of its shape.
-        k: how many; clipped first, so that `min_keep` survive and there is room to grow.
+        active: bool tensor, the entries now kept, of any shape.
+        drop_score: real tensor of that shape.
+        growth: real tensor of that shape.
+        k: how many; clipped first, so that `min_keep` survive, there is room to grow, and the count stays.
         regrow: whether entries just dropped are candidates too (RigL); of equals they come first, so that growth
             scores that are all zero change nothing.
         min_keep: how many entries must survive the drop.
-
-    Returns:
-        The new mask, a bool tensor; `active` itself when there is nothing to exchange.
     """
     kept, free = int(active.sum()), int((~active).sum())
     k = min(k, kept - min_keep) if regrow else min(k, kept - min_keep, free)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sympy
 from claim_points import POINTS
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from theory import CLAIMS
@@ -126,6 +126,7 @@ def test_a_range_must_lead_back():
 
 
 @given(st.lists(st.integers(-3, 3), min_size=4, max_size=4))
+@example([1, 0, 0, 1])  # h^3 + (1 - h)^3: cancelled, its quotient has a coefficient below 0
 def test_never_negative_decides_by_bernstein_coefficients(coefficients):
     """Sum of c_k h^k (1 - h)^(3 - k) for h <= 1: yes exactly if all c_k >= 0, and then no point is negative."""
     h, x = positives("h"), nonnegatives("x")

@@ -216,7 +216,7 @@ def test_every_claim_is_in_the_default_suite_and_every_figure_has_a_claim():
     labels = list(CLAIMS)
     for size in SIZES:
         names = {c.name for c in cells(size, labels)}
-        assert names == set(EXPERIMENTS)
+        assert names == set(EXPERIMENTS) - ({"extreme"} if not SIZES[size].restarts else set())
     special = {"B2.fixed", "B2.anytime", "B2.quarter", "B2.half", "B5.s2sam", "B5.sam", "B8", "B8.changing"}
     special |= {"B10.isotropic", "B10.conjecture", "C1", "C1'"}
     bounded = {x for x in labels if CLAIMS[x].bound}

@@ -142,7 +142,8 @@ def test_masks_keep_the_largest_and_their_number_is_counted():
 
 def test_training_stays_on_the_mask_and_is_pulled_back():
     from validation.datasets import digits
-    from validation.models import CompactCNN, NetworkLoss
+    from validation.models import CompactCNN
+    from validation.network_loss import NetworkLoss
 
     torch.manual_seed(0)
     x, y = digits()

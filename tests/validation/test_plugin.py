@@ -14,8 +14,8 @@ from validation.plugin import PluginError, load
 from validation.suite import Size
 from validation.trajectories import RULES
 
-TINY = Size(instances=2, count=3, horizons=(1, 3), real=1, schedule=30, seeds=1, paths=2, network=4, orbits=3, h=(0.5,),
-            rho=(0.1,))  # fmt: skip
+SMALL = {"horizons": (1, 3), "real": 1, "schedule": 30, "seeds": 1, "paths": 2, "network": 4, "orbits": 3, "restarts": 0}
+TINY = Size(instances=2, count=3, h=(0.5,), rho=(0.1,), **SMALL)
 
 MINE = '''
 from theory.claims import claim

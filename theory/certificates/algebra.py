@@ -143,10 +143,13 @@ def never_negative(expression: Number, values: Mapping[Any, Number]) -> bool:
     import sympy
 
     plain, bases = _atomic(sympy.sympify(expression).subs(values))
-    numerator, denominator = sympy.fraction(sympy.cancel(sympy.together(plain)))
-    # a common sign of both is the quotient's
+    whole = sympy.together(plain)
+    # cancelling may bring coefficients below 0: (1 + x^3)/(1 + x) is 1 - x + x^2; a sign of both is the quotient's
+    forms = [sympy.fraction(form) for form in (whole, sympy.cancel(whole))]
     return all(never_negative(base, {}) for base in bases.values()) and any(
-        _polynomial(s * numerator, strict=False) and _polynomial(s * denominator, strict=True) for s in (1, -1)
+        _polynomial(s * numerator, strict=False) and _polynomial(s * denominator, strict=True)
+        for numerator, denominator in forms
+        for s in (1, -1)
     )
 
 

@@ -24,7 +24,8 @@ from theory import CLAIMS
 from validation.cells import Row, experiment
 from validation.datasets import digits
 from validation.judge import Verdict
-from validation.models import CompactCNN, NetworkLoss
+from validation.models import CompactCNN
+from validation.network_loss import NetworkLoss
 from validation.step import scale, unit
 
 GRID = tuple(2.0 ** (-k / 2) for k in range(2, 13))

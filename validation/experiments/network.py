@@ -22,7 +22,8 @@ from validation.datasets import digits
 from validation.experiments.sweep import outcome_row
 from validation.judge import Tally
 from validation.measures import MEASURES
-from validation.models import CompactCNN, NetworkLoss
+from validation.models import CompactCNN
+from validation.network_loss import NetworkLoss
 from validation.shipped import optimizer_steps
 from validation.step import Step, norm
 from validation.trajectories import Run, record

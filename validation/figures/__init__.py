@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from validation.figures import convergence, error, generalisation, limits, orbits
+from validation.figures import convergence, error, generalisation, limits, orbits, training
 from validation.figures.style import RC
 
 FIGURES: dict[str, Callable[[Sequence[dict[str, Any]]], Figure]] = {
@@ -55,9 +55,17 @@ def draw(rows: Sequence[dict[str, Any]], folder: Path, *, suffix: str = ".svg") 
     for name, figure in FIGURES.items():
         if not groups.intersection(SUMMARY.get(name, (name,))):
             continue
-        path = (folder / file_name(name)).with_suffix(suffix)
-        options: Any = {**RC, "svg.hashsalt": name}
-        with mpl.rc_context(options):
-            figure(rows).savefig(path, metadata={"Date": None} if suffix == ".svg" else None, dpi=160)
-        drawn[name] = path
+        drawn[name] = _save(figure, rows, (folder / file_name(name)).with_suffix(suffix))
     return drawn
+
+
+def draw_training(rows: Sequence[dict[str, Any]], path: Path) -> Path:
+    """Draw the figure of training runs, from the rows that `s2sam train` stores, and return where."""
+    return _save(training.training, rows, path)
+
+
+def _save(figure: Callable[[Sequence[dict[str, Any]]], Figure], rows: Sequence[dict[str, Any]], path: Path) -> Path:
+    options: Any = {**RC, "svg.hashsalt": path.stem}
+    with mpl.rc_context(options):
+        figure(rows).savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=160)
+    return path
