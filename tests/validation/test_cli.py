@@ -38,7 +38,7 @@ def test_validate_leaves_rows_figures_and_report(tiny, tmp_path):
     assert all("claim" in r for r in rows)
     assert {p.name for p in (tmp_path / "figures").iterdir()} == {"A1.svg", "B5.svg", "B8.svg"}
     page = (tmp_path / "report" / "index.html").read_text()
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4  # and the figure of training runs, which travels with the package
     assert "http" not in page.replace("http://www.w3.org", "").replace("https://matplotlib.org", "").replace(
         "http://purl.org", ""
     ).replace("http://creativecommons.org", "")  # self-contained: nothing is loaded

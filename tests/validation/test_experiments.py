@@ -4,7 +4,6 @@ import dataclasses
 import html
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,8 +16,6 @@ from validation.figures.convergence import slope
 from validation.measures import MEASURES
 from validation.problems import FAMILIES
 from validation.suite import SIZES, cells
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("h", ["1/10", "1/2", "9/10"])
@@ -229,17 +226,6 @@ def test_committed_rows_say_that_every_claim_stands():
     assert [s.claim.label for s in table] == list(CLAIMS)
     assert [s.claim.label for s in table if not s.expected] == []
     assert all(s.n > 0 for s in table if s.claim.bound)
-
-
-def test_readme_shows_the_committed_rows():
-    text = (ROOT / "README.md").read_text()
-    assert readme.renewed(text, read(readme.stored())) == text
-    assert "| B5.s2sam |" in text
-
-
-def test_a_readme_without_marks_is_refused():
-    with pytest.raises(ValueError, match="README must hold the lines"):
-        readme.renewed("nothing", [])
 
 
 def test_figures_are_functions_of_the_rows(tmp_path):

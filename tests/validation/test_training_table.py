@@ -36,6 +36,8 @@ def test_readme_holds_the_table_of_the_committed_rows_and_a_changed_row_shows():
     rows, runs = read(readme.stored()), training.read(training.stored())
     text = (ROOT / "README.md").read_text()
     assert readme.renewed(text, rows, runs) == text
+    assert "| B5.s2sam |" in text
+    assert "| rigl |" in text
     changed = copy.deepcopy(runs)
     changed[0]["test_accuracy"] -= 0.1
     assert readme.renewed(text, rows, changed) != text
