@@ -16,7 +16,8 @@ from validation import suite
 from validation.cli import app
 from validation.suite import Size
 
-TINY = Size(instances=3, count=4, horizons=(1, 4), real=1, schedule=30, seeds=1, paths=2, network=4, orbits=3, restarts=0)
+WHOLE = {"real": 1, "schedule": 30, "seeds": 1, "paths": 2, "network": 4, "orbits": 3, "restarts": 0}
+TINY = Size(instances=3, count=4, horizons=(1, 4), **WHOLE)
 
 
 @pytest.fixture

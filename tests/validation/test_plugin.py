@@ -14,8 +14,8 @@ from validation.plugin import PluginError, load
 from validation.suite import Size
 from validation.trajectories import RULES
 
-SMALL = {"horizons": (1, 3), "real": 1, "schedule": 30, "seeds": 1, "paths": 2, "network": 4, "orbits": 3, "restarts": 0}
-TINY = Size(instances=2, count=3, h=(0.5,), rho=(0.1,), **SMALL)
+WHOLE = {"real": 1, "schedule": 30, "seeds": 1, "paths": 2, "network": 4, "orbits": 3, "restarts": 0}
+TINY = Size(instances=2, count=3, horizons=(1, 3), h=(0.5,), rho=(0.1,), **WHOLE)
 
 MINE = '''
 from theory.claims import claim
