@@ -108,6 +108,8 @@ def test_a_pac_bayes_row_holds_every_term(prior):
         assert 0 <= r["measured"] <= 1
     sound = [r for r in rows if r["claim"] == "C1'"]
     assert all(r["constants"]["s"] in generalisation.GRID and r["constants"]["J"] == 11 for r in sound)
+    # 54 protocols were looked at before this one was kept: each has its share of delta
+    assert all(r["constants"]["delta"] <= generalisation.DELTA / 54 for r in sound)
     # a mask that S chose is paid for, one from other data is not; k follows the same rule in C1
     assert (sound[1]["terms"]["masks"] > 0) == (prior == "initial")
     assert sound[0]["terms"]["masks"] == 0
