@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
+from s2sam.shards import check_root
+
 if TYPE_CHECKING:
     from s2sam.optim import S2SAM
 
@@ -25,7 +27,8 @@ class Attachment:
         model: the module whose forward is watched, the outermost one that the loop calls.
 
     Raises:
-        ValueError: when the model has a trainable parameter that the base optimizer lacks: it would stay at w.
+        ValueError: when the model has a trainable parameter that the base optimizer lacks (it would stay at w), or lies
+            inside a module under `fully_shard` (its forward comes when the root has gathered its parameters).
     """
 
     def __init__(self, optimizer: "S2SAM", model: nn.Module) -> None:
@@ -36,6 +39,7 @@ class Attachment:
                     f"model must have its trainable parameters in base_optimizer, got {name!r} outside; "
                     "add it by add_param_group, freeze it, or attach a submodule"
                 )
+        check_root(model)
         self._optimizer: S2SAM | None = optimizer
         self._model: weakref.ref[nn.Module] | None = weakref.ref(model)
         self._handles = [

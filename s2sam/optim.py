@@ -17,9 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from s2sam.attach import Attachment
-from s2sam.checks import HELD, check_radius
-from s2sam.rules import adaptive_ascent, ascent
-from s2sam.wrapper import BUFFER, Wrapper
+from s2sam.blocks import Scale, multiply
+from s2sam.checks import BUFFER, HELD, check_radius
+from s2sam.rounding import dither
+from s2sam.rules import adaptive_ascent, scales
+from s2sam.shards import local
+from s2sam.wrapper import Wrapper
 
 Direction = tuple[dict[str, Any], float | Tensor, Tensor, Tensor]  # group, radius, parameter at w, gradient
 
@@ -50,6 +53,9 @@ class S2SAM(Wrapper):
         rho: radius of the perturbation, in the units of the weights (of their relative change with `adaptive`): a
             number or a tensor of shape (), >= 0; an option of each group, it may be set, scheduled and saved like `lr`.
         adaptive: ASAM's perturbation `rho w^2 g/||w g||` (Kwon et al. 2021); an option of each group.
+        rounding_seed: an integer >= 0 rounds y stochastically in bfloat16 and float16 parameters (`s2sam.rounding`),
+            where rounding to nearest may lose the perturbation; an option of each group, saved, counted on each time.
+            Other types are not affected. Not for CUDA graphs, whose random bits would repeat.
 
     Attributes:
         base: the base optimizer.
@@ -69,6 +75,7 @@ class S2SAM(Wrapper):
         buffers = self._buffers()
         fresh: list[Direction] = []
         pairs: list[tuple[Tensor, Tensor]] = []
+        resting: list[Tensor] = []
         marks: list[float | Tensor] = []
         for group, rho in zip(self.param_groups, radii, strict=True):
             members, held = [p for p in group["params"] if p in buffers], group[HELD]
@@ -76,6 +83,7 @@ class S2SAM(Wrapper):
                 # At radius 0, where y = w needs no copy of w, the buffer takes and keeps the perturbation of radius 1.
                 held = 1.0 if _equal(rho, 0) else _copy(rho)
                 fresh += [(group, held, p, buffers[p]) for p in members]
+                resting += members if _equal(rho, 0) else []
             elif not _equal(rho, 0) and not _equal(held, rho):
                 ratio = torch.where(held == 0, 1.0, rho / held) if isinstance(held, Tensor) else rho / held
                 held = _copy(rho)
@@ -84,11 +92,13 @@ class S2SAM(Wrapper):
             marks.append(held)
             if not _equal(rho, 0):
                 pairs += [(p, buffers[p]) for p in members]
-        for (*_, buffer), perturbation in zip(fresh, _perturbations(fresh), strict=True):
-            buffer.copy_(perturbation)
+        steps = zip(fresh, _scales(fresh, self._known_norm([buffer for *_, buffer in fresh])), strict=True)
+        scale = {p: step for (*_, p, _), step in steps}
+        for p in resting:
+            multiply([local(buffers[p])], scale[p])
         for group, held in zip(self.param_groups, marks, strict=True):
             group[HELD] = held
-        self._lift(pairs)
+        self._lift(pairs, [scale.get(p) for p, _ in pairs])
 
     @contextmanager
     def perturbed(self) -> Iterator[None]:
@@ -125,9 +135,13 @@ class S2SAM(Wrapper):
 
         Raises:
             RuntimeError: while the parameters are perturbed.
+            ValueError: when the parameter is not one of the optimizer's.
         """
         if self.is_perturbed:
             raise RuntimeError("direction must be read at w, got perturbed parameters; call restore() first")
+        if not any(p is parameter for group in self.param_groups for p in group["params"]):
+            raise ValueError("parameter must be one of the optimizer's, got another tensor; add it by add_param_group")
+        self._norm = None  # whoever edits it past torch's notice (by numpy, say) had it from here
         return self.state.get(parameter, {}).get(BUFFER)
 
     def _evaluate(self, closure: Callable[[], Any] | None) -> Any:
@@ -138,6 +152,11 @@ class S2SAM(Wrapper):
     def _buffers(self) -> dict[Tensor, Tensor]:
         parameters = [p for group in self.param_groups for p in group["params"]]
         return {p: self.state[p][BUFFER] for p in parameters if BUFFER in self.state.get(p, ())}
+
+    def _applied(self) -> list[tuple[float, float | Tensor, Tensor, Tensor]]:
+        groups, buffers = [g for g in self.param_groups if not _equal(g["rho"], 0)], self._buffers()
+        groups = [group for group in groups if not _equal(group[HELD], 0)]
+        return [(_sign(g), g[HELD], p, buffers[p]) for g in groups for p in g["params"] if p in buffers]
 
     def _take_direction(self) -> list[tuple[Tensor, Tensor]]:
         buffers = self._buffers()
@@ -161,6 +180,8 @@ class SAM(Wrapper):
     Arguments, attributes and errors are those of `S2SAM`. The state has no buffer of ours between steps.
     """
 
+    _tried: list[tuple[float, float | Tensor, Tensor, Tensor]] = []  # noqa: RUF012 - replaced, never changed
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Evaluate the closure at w and at y, and step; return the loss at w.
 
@@ -174,30 +195,48 @@ class SAM(Wrapper):
     step.hooked = True  # type: ignore[attr-defined]
 
     def _evaluate(self, closure: Callable[[], Any] | None) -> Any:
+        self._tried = []
+        radii = [(group, check_radius(group["rho"])) for group in self.param_groups]
         loss = self._evaluate_here(closure)
         copies = self._copy_gradients({})
-        radii = [(group, check_radius(group["rho"])) for group in self.param_groups]
         items = [(g, rho, p, copies[p]) for g, rho in radii for p in g["params"] if p in copies]
-        steps = zip(items, _perturbations(items), strict=True)
-        self._lift([(p, step) for (_, rho, p, _), step in steps if not _equal(rho, 0)])
+        steps = zip(items, _scales(items, self._known_norm(list(copies.values()))), strict=True)
+        moving = [((p, copy), scale) for (_, rho, p, copy), scale in steps if not _equal(rho, 0)]
+        self._lift([pair for pair, _ in moving], [scale for _, scale in moving])
+        self._tried = [(_sign(g), rho, p, copy) for g, rho, p, copy in items if not _equal(rho, 0)]
         self._evaluate_here(closure)
+        self._tried = []
         return loss
+
+    def _applied(self) -> list[tuple[float, float | Tensor, Tensor, Tensor]]:
+        return self._tried
 
     def _take_direction(self) -> list[tuple[Tensor, Tensor]]:
         return []
 
 
-def _perturbations(directions: list[Direction]) -> list[Tensor]:
-    """Return the perturbations for a list of directions, of one global norm (over groups of every radius)."""
-    weights, radii = [], []
-    for group, rho, p, _ in directions:
-        radii.append(-rho if group.get("maximize", False) else rho)
-        weights.append(p if group["adaptive"] else torch.ones((), dtype=p.dtype, device=p.device).expand_as(p))
+def _scales(directions: list[Direction], norm: Tensor | None) -> list[Scale]:
+    """Return what makes the perturbations of a list of directions, of one global norm (over groups of every radius).
+
+    An adaptive one is no multiple of the gradient: all are then written into the buffers, and for each None comes back.
+    """
+    if not directions:
+        return []
+    radii = [rho if _sign(group) > 0 else -rho for group, rho, *_ in directions]
     gradients = [g for *_, g in directions]
     if any(group["adaptive"] for group, *_ in directions):
-        return adaptive_ascent(gradients, weights, radii)
-    same = radii and all(r is radii[0] or _equal(r, radii[0]) for r in radii)
-    return ascent(gradients, radii[0] if same else radii)
+        ones = [torch.ones((), dtype=p.dtype, device=p.device).expand_as(local(p)) for *_, p, _ in directions]
+        weights = [d[2] if d[0]["adaptive"] else one for d, one in zip(directions, ones, strict=True)]
+        for buffer, perturbation in zip(gradients, adaptive_ascent(gradients, weights, radii), strict=True):
+            local(buffer).copy_(perturbation)
+        return dither(directions, [None] * len(directions))
+    power, factors = scales(gradients, radii, norm)
+    return dither(directions, [(power, factor) for factor in factors])
+
+
+def _sign(group: dict[str, Any]) -> float:
+    """Return the side of the perturbation: a base that maximizes descends to y."""
+    return -1.0 if group.get("maximize", False) else 1.0
 
 
 def _equal(value: float | Tensor, other: float | Tensor) -> bool:

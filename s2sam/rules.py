@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from s2sam.blocks import one_pass, squares
+from s2sam.shards import combined, local
+
 Radius = float | Tensor | Sequence[float | Tensor]
 
 _EXPONENT_BITS = 0x7FF0000000000000  # of a float64: masking all else leaves the power of two just below
-_ROW = 256  # torch accumulates a norm on the CPU one by one; rows of this length, summed pairwise, err by an ulp or two
-_BLOCK = 4096 * _ROW  # a float32 block is cast to float64 on the way: this size stays in the cache
 
 
 def global_norm(tensors: Sequence[Tensor], *, batched: bool = False) -> Tensor:
@@ -41,10 +42,37 @@ def global_norm(tensors: Sequence[Tensor], *, batched: bool = False) -> Tensor:
     >>> global_norm([torch.tensor([3e25]), torch.tensor([[4e25]])]).item() / 1e25  # 3e25 is rounded to float32
     4.99999...
     """
-    if _working_type(tensors) is torch.float32:
-        return _norm(tensors, batched)
-    _, scale, norm = _near_one(tensors, batched)
-    return norm / scale
+    scale, norm = _size(tensors, [local(t) for t in tensors], batched)
+    return norm / scale  # the power of two rounds nothing where the quotient is a normal number
+
+
+def scales(direction: Sequence[Tensor], rho: Radius, norm: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+    """Return the power of two s and the factors f with which `ascent` makes (g s) f of each tensor g.
+
+    Args:
+        direction: gradients, real floating-point tensors.
+        rho: radius, as for `ascent`.
+        norm: the `global_norm` of the direction where it is known, for a direction without float64 tensors.
+
+    Returns:
+        s and, for each tensor, f: of shape (), in the working type. 0 < s, and (g s) f is 0 for a zero direction.
+
+    Raises:
+        TypeError: when a tensor is not real floating-point.
+
+    >>> s, (f,) = scales([torch.tensor([3e-25, -4e-25])], 0.5)
+    >>> torch.tensor([3e-25, -4e-25]) * s * f
+    tensor([ 0.3000, -0.4000])
+    """
+    work = _working_type(direction)
+    if norm is None:
+        scale, norm = _size(direction, [local(g) for g in direction], batched=False)
+    else:
+        scale = _power(norm, work)
+        norm = norm * scale
+    radii = list(rho) if isinstance(rho, Sequence) else [rho] * len(direction)
+    factors = {id(r): _factor(r, norm).to(work) for r in radii}
+    return scale.to(work), [factors[id(r)] for r in radii]
 
 
 def ascent(direction: Sequence[Tensor], rho: Radius, *, batched: bool = False) -> list[Tensor]:
@@ -95,36 +123,43 @@ def adaptive_ascent(
     work = _working_type([*direction, *weights])
     scales = _power(_peak(direction, batched), work), _power(_peak(weights, batched), work).clamp(min=1.0)
     # A scale below 1 for w is not needed (|g| < 1 now, unless it was above 2^127) and could flush entries that matter.
-    product = _times(_times([g.to(work) for g in direction], scales[0] / 2, batched), scales[1], batched)
-    product = [x.mul_(w) for x, w in zip(product, weights, strict=True)]
-    steps = zip(_ascent(product, rho, batched), weights, direction, strict=True)
+    product = _times(_times([local(g).to(work) for g in direction], scales[0] / 2, batched), scales[1], batched)
+    here = [local(w) for w in weights]
+    product = [x.mul_(w) for x, w in zip(product, here, strict=True)]
+    steps = zip(_ascent(product, rho, batched, direction), here, direction, strict=True)
     return [p.mul_(w).to(g.dtype) for p, w, g in steps]
 
 
-def _ascent(direction: Sequence[Tensor], rho: Radius, batched: bool) -> list[Tensor]:
-    """Return rho n(direction) in the working type."""
+def _ascent(
+    direction: Sequence[Tensor], rho: Radius, batched: bool, split_as: Sequence[Tensor] | None = None
+) -> list[Tensor]:
+    """Return rho n(direction) in the working type, of distributed tensors the local part."""
     if not direction:
         return []
-    scaled, _, norm = _near_one(direction, batched)
-    # A norm other than 0 is at least 2^-53 here: the floor only keeps 0/0 out, 0 times anything finite being 0.
-    norm = norm.clamp(min=2.0**-60)
+    work = _working_type(direction)
+    parts = [local(g).to(work) for g in direction]
+    scale, norm = _size(direction if split_as is None else split_as, parts, batched)
+    scaled = _times(parts, scale, batched)
     inplace = not any(x.requires_grad for x in scaled)  # whoever differentiates through a step needs the old values
     if isinstance(rho, Sequence):
-        return [_times([x], r / norm, batched, inplace)[0] for x, r in zip(scaled, rho, strict=True)]
-    return _times(scaled, rho / norm, batched, inplace)
+        return [_times([x], _factor(r, norm), batched, inplace)[0] for x, r in zip(scaled, rho, strict=True)]
+    return _times(scaled, _factor(rho, norm), batched, inplace)
 
 
-def _near_one(tensors: Sequence[Tensor], batched: bool) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Return new tensors in the working type, times a power of two that brings them near 1; that power; their norm."""
-    work = _working_type(tensors)
-    tensors = [t.to(work) for t in tensors]
+def _factor(rho: float | Tensor, norm: Tensor) -> Tensor:
+    """Return rho/norm; a norm other than 0 is at least 2^-53 here: the floor only keeps 0/0 out, as 0 x = 0."""
+    return rho / norm.clamp(min=2.0**-60)
+
+
+def _size(tensors: Sequence[Tensor], parts: Sequence[Tensor], batched: bool) -> tuple[Tensor, Tensor]:
+    """Return a power of two that brings the parts near 1, and the norm of all tensors times it, both float64."""
+    work = _working_type(parts)
     if work is torch.float64:
-        scale = _power(_peak(tensors, batched), work)
-        scaled = _times(tensors, scale, batched)
-        return scaled, scale, _norm(scaled, batched)
-    norm = _norm(tensors, batched)  # the square of a float32 is far inside the range of float64
+        scale = _power(_peak(parts, batched, tensors), work)
+        return scale, _norm_of_all(tensors, parts, batched, scale)
+    norm = _norm_of_all(tensors, parts, batched)  # the square of a float32 is far inside the range of float64
     scale = _power(norm, work)
-    return _times(tensors, scale, batched), scale, norm * scale
+    return scale, norm * scale
 
 
 def _working_type(tensors: Sequence[Tensor]) -> torch.dtype:
@@ -143,7 +178,20 @@ def _power(size: Tensor, work: torch.dtype) -> Tensor:
     return power.clamp_(1 / limit, limit).reciprocal_()
 
 
-def _peak(tensors: Sequence[Tensor], batched: bool) -> Tensor:
+def _peak(tensors: Sequence[Tensor], batched: bool, split_as: Sequence[Tensor] | None = None) -> Tensor:
+    """Return the largest magnitude, shape () or (N,), over all processes."""
+    parts = [local(t) for t in tensors]
+    return combined(split_as or tensors, parts, lambda members: _local_peak(members, batched), "max")
+
+
+def _norm_of_all(
+    tensors: Sequence[Tensor], parts: Sequence[Tensor], batched: bool, scale: Tensor | None = None
+) -> Tensor:
+    """Return the float64 norm of tensors (times a scale) over all processes, from their local parts."""
+    return combined(tensors, parts, lambda members: _norm(members, batched, scale), "norm")
+
+
+def _local_peak(tensors: Sequence[Tensor], batched: bool) -> Tensor:
     """Return the largest magnitude, shape () or (N,)."""
     if batched:
         peaks = [t.unsqueeze(-1).flatten(1).abs().amax(1) for t in tensors if t.numel()]
@@ -151,31 +199,26 @@ def _peak(tensors: Sequence[Tensor], batched: bool) -> Tensor:
         peaks = [torch.stack(torch.aminmax(t)).abs_().amax() for t in tensors if t.numel()]
     if not peaks:
         return torch.zeros(len(tensors[0]) if batched else (), device=tensors[0].device)
-    return peaks[0] if len(peaks) == 1 else torch.stack([peak.to(peaks[0].device) for peak in peaks]).amax(0)
+    return peaks[0] if len(peaks) == 1 else torch.stack([peak.double().to(peaks[0].device) for peak in peaks]).amax(0)
 
 
-def _norm(tensors: Sequence[Tensor], batched: bool) -> Tensor:
-    """Return the float64 norm, shape () or (N,), of tensors whose squares float64 can hold."""
-    norm: Any = torch.linalg.vector_norm
-    parts: list[Tensor] = []
-    for t in tensors:
-        if batched:
-            parts.append(norm(t.unsqueeze(-1).flatten(1), dim=1, dtype=torch.float64))
-        elif t.device.type == "cpu" and t.numel() > _ROW:
-            rows = t.numel() // _ROW * _ROW
-            flat = t.reshape(-1)
-            parts += [norm(b.view(-1, _ROW), dim=1, dtype=torch.float64) for b in flat[:rows].split(_BLOCK)]
-            parts.append(norm(flat[rows:], dtype=torch.float64).view(1))
-        elif t.device.type == "cpu":
-            parts.append(norm(t, dtype=torch.float64).view(1))
-    if not parts and tensors:
-        parts = [part.view(1) for part in torch._foreach_norm(list(tensors), 2, dtype=torch.float64)]
-    if not parts:
+def _norm(tensors: Sequence[Tensor], batched: bool, scale: Tensor | None) -> Tensor:
+    """Return the float64 norm, shape () or (N,), of tensors whose squares (times a scale's) float64 can hold."""
+    if not tensors:
         return torch.zeros((), dtype=torch.float64)
-    parts = [part.to(parts[0].device) for part in parts]
+    here = [t for t in tensors if one_pass(t) and not batched]
+    others = [t for t in tensors if not one_pass(t) or batched]
+    if scale is not None:
+        others = _times([t.double() for t in others], scale, batched)
     if batched:
+        norm: Any = torch.linalg.vector_norm
+        parts = [norm(t.unsqueeze(-1).flatten(1), dim=1, dtype=torch.float64) for t in others]
         return parts[0] if len(parts) == 1 else torch.stack(parts).square_().sum(0).sqrt_()
-    return (parts[0] if len(parts) == 1 else torch.cat(parts)).square().sum().sqrt()
+    parts = [squares(here, scale)] if here else []
+    if others:  # one launch for them all
+        norms = torch._foreach_norm(others, 2, dtype=torch.float64)
+        parts += [torch.stack([norm.to(tensors[0].device) for norm in norms]).square()]
+    return torch.cat([part.to(tensors[0].device) for part in parts]).sum().sqrt()
 
 
 def _times(tensors: list[Tensor], factor: Tensor, batched: bool, inplace: bool = False) -> list[Tensor]:

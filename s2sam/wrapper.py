@@ -9,18 +9,22 @@ its hooks (they would run twice); create our buffers (Adam takes an empty state 
 
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.optimizer import _global_optimizer_pre_hooks
 from torch.utils.hooks import RemovableHandle
 
-from s2sam.checks import HELD, check_base, check_group
-from s2sam.rules import global_norm
+from s2sam.blocks import Lifted, Scale, lift, lower
+from s2sam.checks import BUFFER, HELD, SEED, check_base, check_callable, check_group, fitting
+from s2sam.diagnostics import Diagnostics
+from s2sam.gradients import KnownNorm, copy_finite, dense_gradients, keep_finite, kept_in_one_pass
+from s2sam.rounding import warn_if_lost
+from s2sam.shards import local, moved
 
-BUFFER = "ascent"  # key of the buffer in `state[p]`
 _HOOKS = [f"_optimizer_{name}_hooks" for name in ("step_pre", "step_post", "state_dict_pre", "state_dict_post")]
 _HOOKS += [f"_optimizer_load_state_dict_{when}_hooks" for when in ("pre", "post")]
 
@@ -30,19 +34,23 @@ def _of_base(name: str) -> Any:
     return property(lambda self: getattr(self.base, name), lambda self, value: setattr(self.base, name, value))
 
 
-def _batches(pairs: list[tuple[Tensor, Tensor]]) -> list[tuple[list[Tensor], list[Tensor]]]:
-    """Return pairs as lists: all at once where a call launches kernels, one by one where temporaries want a cache."""
-    on_cpu = [pair for pair in pairs if pair[0].device.type == "cpu"]
-    others = [pair for pair in pairs if pair[0].device.type != "cpu"]
-    return [([p], [b]) for p, b in on_cpu] + ([([p for p, _ in others], [b for _, b in others])] if others else [])
+def _noted(name: str) -> Any:
+    """Return a property kept in the dict `_now`: `torch.compile` (2.13) loses what is assigned to an optimizer."""
+    return property(lambda self: self._now[name], lambda self, value: self._now.__setitem__(name, value))
 
 
 class Wrapper(Optimizer):
     """What SAM and S2SAM share; their docstrings say what the arguments are."""
 
-    def __init__(self, base_optimizer: Optimizer, rho: float | Tensor = 0.05, adaptive: bool = False) -> None:
+    def __init__(
+        self,
+        base_optimizer: Optimizer,
+        rho: float | Tensor = 0.05,
+        adaptive: bool = False,
+        rounding_seed: int | None = None,
+    ) -> None:
         check_base(base_optimizer)
-        options = {"rho": rho, "adaptive": adaptive, HELD: 0.0}
+        options = {"rho": rho, "adaptive": adaptive, SEED: rounding_seed, HELD: 0.0}
         for group in base_optimizer.param_groups:
             check_group(options | group)
         self.base = base_optimizer
@@ -52,7 +60,7 @@ class Wrapper(Optimizer):
                 group.setdefault(name, value)
         first = next((p for group in self.param_groups for p in group["params"]), torch.empty(()))
         self.skipped_perturbations = torch.zeros((), dtype=torch.int64, device=first.device)
-        self._lifted: list[tuple[Tensor, Tensor]] | None = None  # (parameter at y, buffer with w), None when at w
+        self._now: dict[str, Any] = {"lifted": None}
         self._share_hooks()
 
     def _share_hooks(self) -> None:
@@ -60,20 +68,28 @@ class Wrapper(Optimizer):
         for name in _HOOKS:
             setattr(self, name, getattr(self.base, name))
         self._gradient_hooks: OrderedDict[int, Callable[[], bool | None]] = OrderedDict()
-        self._leave_out = False  # what the gradient hooks said last
+        self._leave_out = False
+        self._norm = None
+        self._looked = False
         self._patch_step_function()
 
     state = _of_base("state")
     param_groups = _of_base("param_groups")
     defaults = _of_base("defaults")
+    _lifted = _noted("lifted")  # list of (parameter at y, buffer with w), None when at w
+    _norm = _noted("norm")  # KnownNorm of the buffers, or None
+    _leave_out = _noted("leave_out")  # what the gradient hooks said last
+    _looked = _noted("looked")  # whether a first perturbation was seen to survive in half types, or not
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in ("base", "skipped_perturbations", "_lifted")}
+        return {name: getattr(self, name) for name in ("base", "skipped_perturbations", "_lifted")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "base" not in state:  # from torch's load_state_dict, with what is the base's
             return self.base.__setstate__(state)
-        self.__dict__.update(state)
+        self._now = {}
+        for name, value in state.items():
+            setattr(self, name, value)
         self._share_hooks()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -101,12 +117,17 @@ class Wrapper(Optimizer):
         Args:
             state_dict: options of ours that it lacks keep their present values. Without our buffers the first step is
                 not perturbed.
+
+        Raises:
+            TypeError, ValueError: when it does not fit the groups, or has a bad option; nothing is loaded then.
         """
         self.restore()
-        mine = [{"rho": group["rho"], "adaptive": group["adaptive"], HELD: 0.0} for group in self.param_groups]
-        saved = state_dict["param_groups"]
-        groups = [a | b for a, b in zip(mine, saved, strict=False)] if len(mine) == len(saved) else saved
-        super().load_state_dict(state_dict | {"param_groups": groups})
+        self._norm = None
+        check = self.register_load_state_dict_pre_hook(fitting)  # the last of them: others may convert what is older
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            check.remove()
 
     def register_gradient_hook(self, hook: Callable[[], bool | None]) -> RemovableHandle:
         """Call `hook()` after every gradient evaluation, at w, before the gradient is used or copied.
@@ -120,10 +141,18 @@ class Wrapper(Optimizer):
 
         Returns:
             A handle; `handle.remove()` ends it.
+
+        Raises:
+            TypeError: when the hook cannot be called.
         """
+        check_callable("hook", hook)
         handle = RemovableHandle(self._gradient_hooks)
         self._gradient_hooks[handle.id] = hook
         return handle
+
+    def diagnostics(self) -> Diagnostics:
+        """Measure every step from now on, and return the `s2sam.diagnostics.Diagnostics` to `read()` and `remove()`."""
+        return Diagnostics(self)
 
     @property
     def is_perturbed(self) -> bool:
@@ -133,28 +162,25 @@ class Wrapper(Optimizer):
     @torch.no_grad()
     def restore(self) -> None:
         """Bring the parameters back to w, bit for bit; nothing happens when they are there."""
-        for parameters, buffers in _batches(self._lifted or []):
-            perturbations = torch._foreach_sub(parameters, buffers)
-            torch._foreach_copy_(parameters, buffers)
-            torch._foreach_copy_(buffers, perturbations)
+        lower([(local(p), local(b)) for p, b in self._lifted or []])
+        moved([p for p, _ in self._lifted or []])
         self._lifted = None
 
-    def _lift(self, pairs: list[tuple[Tensor, Tensor]]) -> None:
-        """Add to each parameter the perturbation in its buffer, and keep w there."""
-        for parameters, buffers in _batches(pairs):
-            perturbed = torch._foreach_add(parameters, buffers)
-            # A retry adds p = fl(y - w), so y = fl(w + p) from the start: fl(w + fl(y - w)) may differ from y (on a tie
-            # rounded to a power of two), but doing it once more changes nothing (this project; tested exhaustively).
-            torch._foreach_copy_(buffers, perturbed)
-            torch._foreach_sub_(buffers, parameters)
-            perturbed = torch._foreach_add(parameters, buffers)
-            torch._foreach_copy_(buffers, parameters)
-            torch._foreach_copy_(parameters, perturbed)
+    def _lift(self, pairs: list[Lifted], scales: Sequence[Scale] | None = None) -> None:
+        """Add to each parameter the perturbation that scaling makes of its buffer, and keep w there."""
+        scales = scales or [None] * len(pairs)
+        if pairs and not self._looked:
+            self._looked = warn_if_lost(pairs, scales)
+        lift([(local(p), local(b)) for p, b in pairs], scales)
+        moved([p for p, _ in pairs])
         self._lifted = pairs
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Make one step of the method; restores w first. Returns the closure's loss, if there is one."""
-        self.restore()
+        if closure is not None:
+            check_callable("closure", closure)
+        if closure is not None or self._optimizer_step_pre_hooks or _global_optimizer_pre_hooks:
+            self.restore()  # without anyone to see the weights before, in one pass with what follows
         return self._hooked_step(closure)
 
     step.hooked = True  # type: ignore[attr-defined]  # torch then leaves it as it is: w is restored before the pre-hooks
@@ -163,6 +189,7 @@ class Wrapper(Optimizer):
     def _step(self, closure: Callable[[], Any] | None) -> Any:
         loss = self._evaluate(closure)
         created = self._take_direction()
+        self.restore()
         update = type(self.base).step
         if getattr(update, "hooked", False):  # the hooks are shared: called with them, they would run twice
             update = update.__wrapped__  # type: ignore[attr-defined]
@@ -183,30 +210,48 @@ class Wrapper(Optimizer):
     def _take_direction(self) -> list[tuple[Tensor, Tensor]]:
         """Keep what the next step needs of `p.grad`; return the buffers that are not in the state yet."""
 
+    @abstractmethod
+    def _applied(self) -> list[tuple[float, float | Tensor, Tensor, Tensor]]:
+        """Return sign, radius, parameter and y - w of each parameter that this step perturbed; for use at w."""
+
     def _evaluate_here(self, closure: Callable[[], Any] | None) -> Any:
-        """Evaluate the closure, if any, where the parameters are; go back to w, run the gradient hooks."""
+        """Evaluate the closure, if any, where the parameters are; go back to w for gradient hooks, and run them."""
         loss = None
         try:
             if closure is not None:
                 with torch.enable_grad():
                     loss = closure()
-        finally:
+        except BaseException:
+            self.restore()
+            raise
+        if self._gradient_hooks:
             self.restore()
         self._leave_out = any([hook() for hook in self._gradient_hooks.values()])
         return loss
 
     def _copy_gradients(self, buffers: Mapping[Tensor, Tensor]) -> dict[Tensor, Tensor]:
-        """Copy each gradient, into its buffer if it has one; zeros, counted, if any entry of any is not finite."""
-        gradients = {p: p.grad for group in self.param_groups for p in group["params"] if p.grad is not None}
-        for g in gradients.values():
-            if g.layout is not torch.strided:
-                raise RuntimeError(f"gradients must be dense, got {g.layout}; use sparse=False")
+        """Go back to w; copy each gradient, into its buffer if it has one; zeros, counted, if any is not finite."""
+        try:
+            gradients = dense_gradients(self.param_groups)
+        except RuntimeError:
+            self.restore()
+            raise
         if not gradients:
             return {}
-        finite = torch.isfinite(global_norm(list(gradients.values())))
-        self.skipped_perturbations += finite.logical_not().to(self.skipped_perturbations.device)
         copies = {p: buffers[p] if p in buffers else torch.empty_like(p) for p in gradients}
-        for p, g in gradients.items():
-            zero = torch.zeros((), dtype=p.dtype, device=p.device)  # 0 * g would be nan where g is not finite
-            torch.where(finite.to(p.device), g.to(p.dtype), zero, out=copies[p])
+        if kept_in_one_pass(list(gradients)):
+            back = {p for p, buffer in self._lifted or [] if copies.get(p) is buffer}
+            self._lifted = [pair for pair in self._lifted or [] if pair[0] not in back]
+            self.restore()  # parameters without a gradient
+            finite, norm = keep_finite([(p, copies[p], g, p in back) for p, g in gradients.items()])
+            self._norm = KnownNorm(norm, list(copies.values()))
+        else:
+            self.restore()
+            finite = copy_finite(list(gradients.values()), list(copies.values()))
+        self.skipped_perturbations += finite.logical_not().to(self.skipped_perturbations.device)
         return copies
+
+    def _known_norm(self, buffers: list[Tensor]) -> Tensor | None:
+        """Return the norm of buffers that still hold what `_copy_gradients` left there; it is asked for once."""
+        known, self._norm = self._norm, None
+        return known and known.of(buffers)

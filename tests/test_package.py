@@ -110,6 +110,8 @@ def python_blocks(text: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
 
 
+@pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")  # Lightning's
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 def test_readme_examples_run():
     blocks = python_blocks((ROOT / "README.md").read_text())
     assert blocks, "README shows no Python"
@@ -121,7 +123,7 @@ def test_readme_shows_exactly_two_set_up_commands():
     commands = re.findall(r"^pip install .*$", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
     assert commands == [
         "pip install -c constraints.txt '.[validation]' && s2sam validate",
-        "pip install -c constraints.txt '.[validation,test]' && pytest",
+        "pip install -c constraints.txt '.[validation,engines,test]' && pytest",
     ]
 
 

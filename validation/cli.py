@@ -159,10 +159,12 @@ def figures(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="What to time: trajectories, sparse.")] = "trajectories",
+    what: Annotated[
+        str, typer.Argument(help="What to measure: trajectories, sparse, optimizer, memory, training, peers.")
+    ] = "trajectories",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Time the library side by side with its slow reference; medians of interleaved repetitions."""
+    """Measure the library beside what it is compared with; medians of interleaved repetitions."""
     from validation.bench import BENCHES
 
     if what not in BENCHES:
@@ -171,8 +173,15 @@ def bench(
     if as_json:
         print(json.dumps(result))
         return
+    rows = result.pop("rows", [])
     for name, value in result.items():
         console.print(f"{name:32} {value}")
+    names = list(dict.fromkeys(name for row in rows for name, value in row.items() if not isinstance(value, list)))
+    view = Table(*names, box=None, header_style="bold")
+    for row in rows:
+        view.add_row(*(str(row.get(name, "")) for name in names))
+    if rows:
+        console.print(view)
 
 
 app.command()(train)

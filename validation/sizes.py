@@ -21,6 +21,7 @@ class Size:
         network: steps of full-batch training.
         orbits: runs for each step size in a round of the search for limits.
         restarts: random starts of each adversarial search; 0 for no search.
+        widths: of the networks that are cast to half types.
         h: step sizes in units of 1/L.
         rho: radii; starts are at distance 1.
     """
@@ -35,6 +36,7 @@ class Size:
     network: int
     orbits: int
     restarts: int
+    widths: tuple[int, ...]
     h: tuple[float, ...] = H
     rho: tuple[float, ...] = RHO
 
@@ -51,6 +53,7 @@ SIZES = {
         network=25,
         orbits=10,
         restarts=0,
+        widths=(16, 64, 256),
         h=(0.5, 1.0),
         rho=(0.1, 1.0),
     ),
@@ -65,6 +68,7 @@ SIZES = {
         network=100,
         orbits=60,
         restarts=10_000,
+        widths=(16, 64, 256, 1024, 2048),
     ),
     "deep": Size(
         instances=1000,
@@ -77,5 +81,6 @@ SIZES = {
         network=300,
         orbits=1000,
         restarts=100_000,
+        widths=(16, 64, 256, 1024, 2048, 4096),
     ),
 }

@@ -46,6 +46,8 @@ def cells(size: str, labels: list[str], seed: int = 0, device: str = "cpu") -> l
         result.append(
             Cell.of("network_claims", labels=along, images=300, eta=0.1, rho=0.05, count=s.network, seed=seed)
         )
+    if "A1" in groups:
+        result.append(Cell.of("low_precision", widths=list(s.widths), rho=[0.05, 0.005], count=20, seed=seed))
     if "A5" in groups:
         result += [
             Cell.of(

@@ -200,7 +200,8 @@ def assert_follows_twin(wrap, method, base, *, rho=0.1, adaptive=False, form="lo
 
 def bits(tensors):
     """Return the bytes of tensors, so that == means bit for bit (0.0 and -0.0 differ, nan equals itself)."""
-    return [t.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() for t in tensors]
+    flat = [t.detach().cpu().clone(memory_format=torch.contiguous_format).view(-1) for t in tensors]
+    return [t.view(torch.uint8).numpy().tobytes() for t in flat]
 
 
 def assert_returns_bit_for_bit(wrap, dtype=torch.float32, steps=5):

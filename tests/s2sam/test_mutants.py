@@ -50,9 +50,10 @@ class BySubtraction(S2SAM):
 class BySubtractingTheAscent(S2SAM):
     """The same with the perturbation that was added, kept aside."""
 
-    def _lift(self, pairs):
-        self.added = [(p, e.clone()) for p, e in pairs]
-        super()._lift(pairs)
+    def _lift(self, pairs, scales=None):
+        w = [p.clone() for p, _ in pairs]
+        super()._lift(pairs, scales)
+        self.added = [(p, p - v) for (p, _), v in zip(pairs, w, strict=True)]
 
     @torch.no_grad()
     def restore(self):
@@ -82,10 +83,17 @@ class BufferFirst(S2SAM):
         return []
 
 
+class StaleNorm(S2SAM):
+    """The norm of the gradient is believed even where the direction was edited since."""
+
+    def _known_norm(self, buffers):
+        return self._norm._norm if self._norm else None
+
+
 class TwiceTheSame(SAM):
     """SAM whose second evaluation is at w."""
 
-    def _lift(self, pairs):
+    def _lift(self, pairs, scales=None):
         super()._lift([])
 
 
@@ -99,7 +107,7 @@ def test_without_an_ascent_the_path_is_not_the_twins():
 @pytest.mark.parametrize(("wrap", "form"), [(S2SAM, "loop"), (SAM, "closure")])
 def test_a_flipped_sign_is_caught(monkeypatch, wrap, form):
     assert_follows_twin(wrap, wrap.__name__.lower(), "sgd", form=form)
-    monkeypatch.setattr(s2sam.optim, "ascent", lambda g, rho: [-p for p in rules.ascent(g, rho)])
+    monkeypatch.setattr(s2sam.optim, "scales", lambda g, rho, norm: rules.scales(g, [-r for r in rho], norm))
     with pytest.raises(AssertionError, match="is off"):
         assert_follows_twin(wrap, wrap.__name__.lower(), "sgd", form=form)
 
@@ -162,8 +170,11 @@ def test_a_norm_in_the_working_precision_is_caught(dtype, scale):
 
 
 def test_one_norm_for_each_tensor_is_caught(monkeypatch):
-    each = lambda g, rho: [rules.ascent([x], rho / len(g) ** 0.5)[0] for x in g]  # noqa: E731
-    monkeypatch.setattr(s2sam.optim, "ascent", each)
+    def each(gs, rho, norm):
+        found = [rules.scales([g], r / len(gs) ** 0.5) for g, r in zip(gs, rho, strict=True)]
+        return torch.ones((), dtype=torch.float64), [s * f for s, (f,) in found]
+
+    monkeypatch.setattr(s2sam.optim, "scales", each)
     with pytest.raises(AssertionError, match="is off"):
         assert_follows_twin(S2SAM, "s2sam", "sgd")
 
@@ -190,3 +201,26 @@ def test_a_buffer_made_before_the_base_step_breaks_adam():
         train(BufferFirst(torch.optim.Adam(model.parameters())), loss, 1)
     train(S2SAM(torch.optim.Adam(model.parameters())), loss, 1)
     assert set(S2SAM.__mro__[1].__subclasses__()) >= {S2SAM, SAM}
+
+
+def test_a_norm_from_before_the_direction_was_edited_is_caught():
+    def assert_radius_survives_an_edit(wrap, edit):
+        p = torch.nn.Parameter(torch.zeros(4))
+        opt = wrap(torch.optim.SGD([p], lr=0.0), rho=0.5)
+        p.grad = torch.tensor([3.0, 4.0, 0.0, 12.0])
+        opt.step()
+        edit(opt, p)
+        with opt.perturbed():
+            # Three roundings of half an ulp: rho/norm, the product, the sum with 0.
+            assert torch.allclose(p.detach(), torch.tensor([0.3, 0.4, 0.0, 0.0]), rtol=2 * 2.0**-23, atol=0)
+
+    def in_state(opt, p):
+        opt.state[p]["ascent"][3] = 0.0
+
+    def past_torch(opt, p):
+        opt.direction(p).numpy()[3] = 0.0
+
+    assert_radius_survives_an_edit(S2SAM, in_state)
+    assert_radius_survives_an_edit(S2SAM, past_torch)
+    with pytest.raises(AssertionError):
+        assert_radius_survives_an_edit(StaleNorm, in_state)

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from validation.figures import convergence, error, generalisation, limits, orbits, training
+from validation.figures import convergence, error, generalisation, limits, orbits, precision, training
 from validation.figures.style import RC
 
 FIGURES: dict[str, Callable[[Sequence[dict[str, Any]]], Figure]] = {
@@ -32,8 +32,10 @@ FIGURES: dict[str, Callable[[Sequence[dict[str, Any]]], Figure]] = {
     "B10": orbits.b10,
     "C1": generalisation.c1,
     "C1'": generalisation.c1_sound,
+    "low-precision": precision.low_precision,
 }
-SUMMARY = {"tightness": ("A4", "B1'", "B4", "B4'")}  # figures about several claims
+# Figures about several claims, and of what no claim speaks about: beside which groups they are drawn.
+SUMMARY = {"tightness": ("A4", "B1'", "B4", "B4'"), "low-precision": ("A1",)}
 
 
 def file_name(figure: str) -> str:
