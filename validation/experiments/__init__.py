@@ -1,5 +1,33 @@
 """The experiments: each module states its protocol in its docstring and registers functions that yield rows."""
 
-from validation.experiments import curves, extremes, floors, generalisation, masks, network, orbits, schedules, sweep
+from validation.experiments import (
+    alignment,
+    certificates,
+    curves,
+    expectation,
+    extremes,
+    floors,
+    generalisation,
+    masks,
+    network,
+    orbits,
+    schedules,
+    sweep,
+    worst_case,
+)
 
-__all__ = ["curves", "extremes", "floors", "generalisation", "masks", "network", "orbits", "schedules", "sweep"]
+__all__ = [
+    "alignment",
+    "certificates",
+    "curves",
+    "expectation",
+    "extremes",
+    "floors",
+    "generalisation",
+    "masks",
+    "network",
+    "orbits",
+    "schedules",
+    "sweep",
+    "worst_case",
+]
