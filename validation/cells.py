@@ -1,7 +1,8 @@
 """An experiment is a list of cells; a cell is a frozen configuration that yields rows, and is never run twice.
 
 Rows go to DIR/rows.jsonl, one JSON object a line, written cell by cell in one piece. A cell is known by the hash of its
-configuration and of the code that it runs, so the same command resumes after Ctrl-C or kill, and changed code re-runs.
+configuration and of the code that it runs, so the same command resumes after Ctrl-C or kill, and changed code re-runs:
+that of all packages, or of those that an experiment names because it runs no other.
 """
 
 import functools
@@ -11,6 +12,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,14 +20,26 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+_ROOT = Path(__file__).resolve().parents[1]
+
 Row = dict[str, Any]
 Experiment = Callable[..., Iterable[Row]]
 EXPERIMENTS: dict[str, Experiment] = {}
+PACKAGES = ("s2sam", "theory", "validation")
+RUNS: dict[str, tuple[str, ...]] = {}  # what an experiment runs, where that is less than all packages
 
 
-def experiment(function: Experiment) -> Experiment:
-    """Register a function of keyword options (JSON values) that yields rows, under its own name."""
+def experiment(function: Experiment, *, runs: Iterable[str] = PACKAGES) -> Experiment:
+    """Register a function of keyword options (JSON values) that yields rows, under its own name.
+
+    Args:
+        function: the experiment.
+        runs: the packages, folders or files, below the root of the code, whose code it runs. Its own file is added.
+    """
     EXPERIMENTS[function.__name__] = function
+    own = Path(sys.modules[function.__module__].__file__ or "").resolve()
+    if tuple(runs) != PACKAGES and own.is_relative_to(_ROOT):
+        RUNS[function.__name__] = (*runs, own.relative_to(_ROOT).as_posix())
     return function
 
 
@@ -47,8 +61,8 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Content hash of the configuration and of the code."""
-        text = json.dumps([self.name, self.options, code_version()], sort_keys=True)
+        """Content hash of the configuration and of the code it runs."""
+        text = json.dumps([self.name, self.options, code_version(RUNS.get(self.name, PACKAGES))], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def rows(self) -> list[Row]:
@@ -60,13 +74,12 @@ class Cell:
 
 
 @functools.cache
-def code_version() -> str:
-    """Return a hash of the source of the packages that measure (drawing and command line apart)."""
+def code_version(parts: tuple[str, ...] = PACKAGES) -> str:
+    """Return a hash of the source of these packages, folders or files (drawing and command line apart)."""
     drawing = {"figures.py", "report.py", "cli.py", "cells.py", "readme.py", "plots.py"}
-    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for package in ("s2sam", "theory", "validation"):
-        for path in sorted((root / package).rglob("*.py")):
+    for part in parts:
+        for path in sorted((_ROOT / part).rglob("*.py")) or [_ROOT / part]:
             if path.name not in drawing:
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
@@ -135,13 +148,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def run_cells(cells: list[Cell], path: Path, progress: Callable[[Iterable[Cell]], Iterable[Cell]] = iter) -> list[Row]:
+def run_cells(
+    cells: list[Cell],
+    path: Path,
+    progress: Callable[[Iterable[Cell]], Iterable[Cell]] = iter,
+    *,
+    recompute: bool = False,
+) -> list[Row]:
     """Run the cells that the rows file does not hold yet, and return the rows of all the cells, in their order.
 
     Rows of other cells, of older code say, stay out of the result and leave the file. `progress` wraps the iterator.
+    With `recompute` no row is taken from the file.
     """
     keys = {cell.key for cell in cells}
-    kept = [row for row in read(path) if row["cell"] in keys]
+    kept = [row for row in read(path) if row["cell"] in keys and not recompute]
     write(path, kept)
     done = {row["cell"] for row in kept}
     with path.open("a") as file:

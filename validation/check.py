@@ -5,17 +5,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import pairwise
 
 import torch
-from torch import Tensor
 
 from theory import CLAIMS, Claim
 from validation.confirm import confirmed
 from validation.judge import Outcome, Tally
 from validation.measures import MEASURES, Measure
-from validation.shipped import SHIPPED, optimizer_steps
-from validation.trajectories import Rule, Run, record, sample_paths, steps
+from validation.shipped import SHIPPED
+from validation.streams import stream
+from validation.trajectories import Rule, Run, record, sample_paths
 
 MOST_PATHS = 4096  # sample paths of one instance
 
@@ -77,14 +77,6 @@ def check(
     )
 
 
-def _stream(rule: str | Rule, batch, w: Tensor, samples: Tensor | None, **fixed: Any):
-    if rule == "pair":
-        return zip(*(steps(batch, name, w, samples=samples, **fixed) for name in ("s2sam", "sam")), strict=True)
-    if isinstance(rule, str) and rule in SHIPPED:
-        return optimizer_steps(batch, rule, w, **fixed)
-    return steps(batch, rule, w, samples=samples, **fixed)
-
-
 def examine(
     problem,
     rule: str | Rule,
@@ -102,8 +94,10 @@ def examine(
     """Check several claims on one run of the grid h x rho x instances; run measures are read at every horizon.
 
     With `enumerate_samples` every path of samples is run and expectations are exact (whole runs only). The rule "pair"
-    runs S2-SAM and SAM side by side from one start. All runs have one momentum beta.
+    runs S2-SAM and SAM side by side from one start. All runs have one momentum beta, and the schedule of the measures.
     """
+    if len(schedules := {m.schedule for m in measures.values()}) > 1:
+        raise ValueError(f"measures must share one schedule, got {', '.join(map(repr, sorted(schedules)))}; split them")
     if enumerate_samples and any(m.per_step for m in measures.values()):
         raise ValueError("enumerate_samples must be False for claims about single steps, got True; check them apart")
     by_label = {c.label: c for c in claims} if claims else CLAIMS
@@ -118,13 +112,14 @@ def examine(
     samples = sample_paths(problem.samples, count, problem.size * len(grid)) if enumerate_samples else None
     if samples is None and problem.samples > 1:  # no expectation is taken: any draws will do
         samples = torch.randint(problem.samples, (count, batch.size), generator=torch.Generator().manual_seed(seed + 1))
-    stream = _stream(rule, batch, w, samples, eta=eta, rho=radius, count=count, beta=beta)
+    fixed = {"samples": samples, "eta": eta, "rho": radius, "count": count, "beta": beta}
+    run = stream(rule, batch, w, schedule="".join(schedules), **fixed)
 
     tallies = {label: Tally(by_label[label], m, problem.width) for label, m in measures.items() if m.per_step}
     wanted = {k: v for m in measures.values() for k, v in m.probes.items()}
 
     def watch():
-        for t, item in enumerate(stream):
+        for t, item in enumerate(run):
             for tally in tallies.values() if t < count else ():
                 tally.add(tally.measure.evaluate(item), t)
             yield item
@@ -151,8 +146,8 @@ def examine(
 
     outcomes = [x for tally in tallies.values() if tally.counts for x in fold(tally, count)]
     for label, m in measures.items():
-        for T in horizons if not m.per_step else ():
-            tally = Tally(by_label[label], m, problem.width)
+        for before, T in pairwise([0, *sorted(horizons)]) if not m.per_step else ():
+            tally = Tally(by_label[label], m, problem.width, weight=(T - before) * leaves)
             tally.add(m.evaluate(whole.until(T)), T)
             outcomes += fold(tally, T)
     return outcomes

@@ -12,6 +12,7 @@ from rich.table import Table
 
 import theory
 from validation.cells import Cell, read, run_cells
+from validation.rungs import marks
 from validation.standing import Standing, standings
 from validation.terminal import console, progress_bar, refuse, usable, writable
 from validation.training.command import train
@@ -65,6 +66,7 @@ def validate(
     seed: Annotated[int, typer.Option(help="Of every random choice, >= 0.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for rows.jsonl, figures/ and report/.")] = DEFAULT_OUT,
     plugin: Annotated[Path | None, typer.Option(help="A Python file with claims, measures and rules of yours.")] = None,
+    recompute: Annotated[bool, typer.Option("--recompute", help="Run again what rows.jsonl already holds.")] = False,
 ) -> None:
     """Check the claims, then write rows, figures and the report; the same command resumes after an interruption.
 
@@ -85,7 +87,7 @@ def validate(
     todo = cells(size, [x for x in labels if own is None or x not in own.labels], seed, where)
     todo += own.cells(size, labels, seed) if own else []
     try:
-        rows = run_cells(todo, folder / "rows.jsonl", _progress)
+        rows = run_cells(todo, folder / "rows.jsonl", _progress, recompute=recompute)
     except KeyboardInterrupt:
         print(
             f"\ns2sam: stopped; finished rows are in {folder / 'rows.jsonl'}; the same command resumes", file=sys.stderr
@@ -113,9 +115,11 @@ def _draw(rows: list[dict], folder: Path, labels: list[str]) -> list[Standing]:
 
 
 def _print(table: list[Standing]) -> None:
-    view = Table("claim", "what", "standing", "worst ratio", "comparisons", box=None, header_style="bold")
+    heads = ("claim", "what", "standing", "rungs", "worst ratio", "comparisons", "instance-steps")
+    view = Table(*heads, box=None, header_style="bold")
     for s in table:
-        view.add_row(s.claim.label, s.claim.title, s.verdict, "" if s.ratio is None else f"{s.ratio:.4f}", f"{s.n:,}")
+        ratio = "" if s.ratio is None else f"{s.ratio:.4f}"
+        view.add_row(s.claim.label, s.claim.title, s.verdict, marks(s.rungs), ratio, f"{s.n:,}", f"{s.steps:,}")
     console.print(view)
 
 

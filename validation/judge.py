@@ -26,6 +26,7 @@ class Verdict(StrEnum):
     HOLDS = "HOLDS"
     VIOLATED = "VIOLATED"
     VACUOUS = "VACUOUS"
+    INCONCLUSIVE = "INCONCLUSIVE"  # of a mean over drawn paths: the interval holds the bound
     OUTSIDE_DOMAIN = "OUTSIDE_DOMAIN"
 
 
@@ -81,7 +82,7 @@ def judge(claim: Claim, m: Measured, *, steps: int, width: int) -> Judged:
     like = torch.zeros_like(value)
     numbers = [value, *(v for c in m.constants.values() for v in (c if isinstance(c, list) else [c]))]
     broken = torch.stack([~torch.isfinite(like + v) for v in numbers]).any(0)
-    inside = broken | claim.domain(**m.constants)
+    inside = (broken | claim.domain(**m.constants)) & m.speaks
     bound = claim.evaluate(**m.constants) + like
     slack = rounding_slack(value.dtype, steps, m.scale + bound.abs(), width=width) + like
     vacuous = like.bool()
@@ -108,7 +109,8 @@ class Outcome:
 
     `ratio` is measured/(bound + slack) for an upper bound, (bound - slack)/measured for a lower one, and |measured -
     bound|/slack for an equality; `n` comparisons, of which `counts` names the verdicts; `at` is the point of the grid
-    (h, rho, T), and t the step, of the worst comparison.
+    (h, rho, T), and t the step, of the worst comparison; `steps` are the instance-steps behind the n comparisons that
+    no other Outcome of the same run counts.
     """
 
     claim: str
@@ -125,6 +127,7 @@ class Outcome:
     constants: Mapping[str, float]
     at: Mapping[str, float]
     t: int
+    steps: int
 
     def require(self) -> "Outcome":
         """Return self, or raise Violation with the numbers."""
@@ -137,10 +140,13 @@ class Outcome:
 
 
 class Tally:
-    """Keeps each instance's tightest comparison and its worst failure; folds a group of instances into an Outcome."""
+    """Keeps each instance's tightest comparison and its worst failure; folds a group of instances into an Outcome.
 
-    def __init__(self, claim: Claim, measure: Measure, width: int):
-        self.claim, self.measure, self.width = claim, measure, width
+    `weight` is the number of instance-steps that one comparison adds to those counted before.
+    """
+
+    def __init__(self, claim: Claim, measure: Measure, width: int, weight: int = 1):
+        self.claim, self.measure, self.width, self.weight = claim, measure, width, weight
         self.tightest: dict[str, Tensor] = {}
         self.accused: dict[str, Tensor] = {}
         self.counts: dict[str, Tensor] = {}
@@ -194,6 +200,7 @@ class Tally:
             constants={k: v for k, v in numbers.items() if k not in reserved},
             at=at,
             t=int(numbers["t"]),
+            steps=self.weight * (sum(counts.values()) - counts["OUTSIDE_DOMAIN"]),
         )
 
     def _stands(self, i: int, doubt: Doubt) -> bool:

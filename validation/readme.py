@@ -13,6 +13,7 @@ from pathlib import Path
 
 from validation import figures
 from validation.cells import Row, read, write
+from validation.rungs import marks
 from validation.standing import standings
 from validation.training import table as training
 
@@ -27,13 +28,13 @@ def stored() -> Path:
 def table(rows: list[Row]) -> str:
     """Return the table of claims as Markdown."""
     lines = [
-        "| claim | what it says | standing | worst measured/bound | comparisons | evidence |",
+        "| claim | what it says | standing | worst measured/bound | comparisons | rungs |",
         "|---|---|---|---|---|---|",
     ]
     for s in standings(rows):
         ratio = "" if s.ratio is None else f"{s.ratio:.3f}"
         lines.append(
-            f"| {s.claim.label} | {s.claim.title} | {s.verdict} | {ratio} | {s.n:,} | {', '.join(s.evidence)} |"
+            f"| {s.claim.label} | {s.claim.title} | {s.verdict} | {ratio} | {s.n:,} | {marks(s.rungs)} |"
         )
     return "\n".join(lines)
 

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from theory import NOTATION
-from validation.figures import SUMMARY, draw_training
+from validation.figures import LADDER, SUMMARY, draw_training
 from validation.standing import Standing, standings
 from validation.training import table as training
 
@@ -42,6 +42,7 @@ def sections(table: Sequence[Standing], figures: Mapping[str, Path]) -> list[dic
             "group": group,
             "standings": members,
             "figure": inline(figures[group]) if group in figures else "",
+            "sandwich": inline(figures[LADDER.format(group)]) if LADDER.format(group) in figures else "",
             "command": f"s2sam validate --claims {shlex.quote(group)}" if any(s.n for s in members) else "",
         }
         for group, members in groups.items()

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from theory import CLAIMS, Claim
+from validation.rungs import Rung, rungs
 
 Row = Mapping[str, Any]
-REAL = {"breast-cancer", "digits", "digits-cnn"}
 
 SUPPORTED = "SUPPORTED"
 REFUTED = "REFUTED"
 INCONCLUSIVE = "INCONCLUSIVE"
 VACUOUS = "INCONCLUSIVE (vacuous)"
+UNPROVED = "INCONCLUSIVE (the certificate of its proof fails)"
 NOT_REFUTED = "NOT REFUTED (conjecture)"
 NOT_TESTED = "NOT TESTED HERE"
 
@@ -24,17 +25,21 @@ class Standing:
     Attributes:
         claim: the statement. verdict: SUPPORTED, "SUPPORTED IF ...", REFUTED, INCONCLUSIVE (and vacuous where no bound
             says more than is known without it), NOT REFUTED of a conjecture, or NOT TESTED HERE and why.
-        evidence: what kinds of run stand behind it. n: comparisons. ratio: the worst, above 1 exactly when refuted.
+        rungs: the five rungs of evidence. n: comparisons. steps: the instance-steps behind them, those of several
+            horizons of one run counted once. ratio: the worst, above 1 exactly when refuted.
         counterexample: the worst row, when refuted. estimates: rows with an estimated constant (they never refute).
+        formula: the certificate of the proof in print, "" where there is none.
     """
 
     claim: Claim
     verdict: str
-    evidence: tuple[str, ...]
+    rungs: tuple[Rung, ...]
     n: int
+    steps: int
     ratio: float | None
     counterexample: Row | None
     estimates: tuple[Row, ...]
+    formula: str
 
     @property
     def expected(self) -> bool:
@@ -49,39 +54,30 @@ def standing(claim: Claim, rows: Sequence[Row]) -> Standing:
     estimates = tuple(r for r in mine if r.get("estimate"))
     inside = [r for r in firm if r["verdict"] != "OUTSIDE_DOMAIN"]
     violated = [r for r in inside if r["verdict"] == "VIOLATED"]
+    certificate = next((r for r in rows if r["claim"] == claim.label and r.get("series") == "certificate"), {})
     top = max(inside, key=lambda r: float(r["ratio"]), default=None)
     if violated:
         verdict, top = REFUTED, max(violated, key=lambda r: float(r["ratio"]))
+    elif certificate.get("proved") is False:
+        verdict = UNPROVED
     elif any(r["verdict"] == "HOLDS" for r in inside):
         verdict = f"{SUPPORTED} IF {claim.condition}" if claim.condition else SUPPORTED
         verdict = NOT_REFUTED if claim.origin == "conjecture" else verdict
     elif mine:
-        verdict = VACUOUS if inside and not estimates else INCONCLUSIVE
+        verdict = VACUOUS if any(r["verdict"] == "VACUOUS" for r in inside) and not estimates else INCONCLUSIVE
     else:
         verdict = f"{NOT_TESTED}: {claim.untested}" if claim.untested else NOT_TESTED
     return Standing(
         claim,
         verdict,
-        evidence(inside, estimates),
+        rungs(claim, rows),
         sum(r["n"] for r in inside),
+        sum(r.get("steps", 0) for r in inside),
         float(top["ratio"]) if top else None,
         top if violated else None,
         estimates,
+        certificate.get("formula", ""),
     )
-
-
-def evidence(rows: Sequence[Row], estimates: Sequence[Row]) -> tuple[str, ...]:
-    """Name the kinds of run behind a claim."""
-    kinds = (
-        ("exact arithmetic", any(r.get("arithmetic") == "rational" for r in rows)),
-        ("certified problems", any(r["family"] not in REAL for r in rows)),
-        ("exact expectations", any(r.get("exact_mean") for r in rows)),
-        ("real data", any(r["family"] in REAL for r in rows)),
-        ("shipped optimizer", any(r["rule"] in ("S2SAM", "SAM") for r in (*rows, *estimates))),
-        ("adversarial search", any(r.get("series") == "extreme" for r in rows)),
-        ("network, L estimated", bool(estimates)),
-    )
-    return tuple(name for name, present in kinds if present)
 
 
 def standings(rows: Sequence[Row], labels: Sequence[str] | None = None) -> list[Standing]:

@@ -43,11 +43,23 @@ class View:
 
 Rule = Callable[[View], Tensor]
 
+
+
+def _turned(view: View) -> Any:
+    """S2-SAM given the first axis as its d_{-1}: by rotation any unit direction, where f is isotropic."""
+    begun = view.memory.get("begun", False)
+    view.memory["begun"] = True
+    first = 0 * view.w
+    first[..., 0] = first[..., 0] + 1
+    return view.g if begun else first
+
+
 RULES: dict[str, Rule] = {
     "sgd": lambda view: torch.zeros_like(view.w),
     "s2sam": lambda view: view.g,
     "sam": lambda view: view.full(view.w),
     "sam-same-batch": lambda view: view.sampled(view.w),
+    "s2sam-turned": _turned,
 }
 
 

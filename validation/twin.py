@@ -2,7 +2,8 @@
 
 Slow on purpose: no in-place trick, no batching, no code shared with `s2sam`. Vectors are numpy arrays (float64, or
 objects: 50-digit mpmath numbers, fractions); `grad(x, t)` is the gradient of the sample of step t. Each function yields
-(w, p, g) for t = 0 .. T - 1, and the final weights with p = g = None. The buffer is v_t = beta v_{t-1} + g_t.
+(w, p, g) for t = 0 .. T - 1, and the final weights with p = g = None. The buffer is v_t = beta v_{t-1} + g_t. eta and
+rho are numbers, or functions of t.
 """
 
 import math
@@ -39,6 +40,11 @@ def normalize(x: Any) -> Any:
     return x / size if size else x
 
 
+def at(value: Any, t: int) -> Any:
+    """Return a constant, or a schedule at t."""
+    return value(t) if callable(value) else value
+
+
 def sgd(grad: Gradient, w: Any, *, eta: Any, steps: int, beta: Any = 0) -> Iterator[Triple]:
     """Gradient descent: p_t = 0."""
     v = w - w
@@ -46,7 +52,7 @@ def sgd(grad: Gradient, w: Any, *, eta: Any, steps: int, beta: Any = 0) -> Itera
         g = grad(w, t)
         yield w, w - w, g
         v = beta * v + g
-        w = w - eta * v
+        w = w - at(eta, t) * v
     yield w, None, None
 
 
@@ -56,11 +62,11 @@ def sam(
     """SAM (Foret et al. 2021): p_t = rho n(grad(w_t)); `ascent` replaces grad there (the full gradient, say)."""
     v = w - w
     for t in range(steps):
-        p = rho * normalize((ascent or grad)(w, t))
+        p = at(rho, t) * normalize((ascent or grad)(w, t))
         g = grad(w + p, t)
         yield w, p, g
         v = beta * v + g
-        w = w - eta * v
+        w = w - at(eta, t) * v
     yield w, None, None
 
 
@@ -68,11 +74,11 @@ def s2sam(grad: Gradient, w: Any, *, eta: Any, rho: Any, steps: int, beta: Any =
     """S2-SAM (Ji et al. 2024): p_t = rho n(g_{t-1}), p_0 = 0."""
     d = v = w - w
     for t in range(steps):
-        p = rho * d
+        p = at(rho, t) * d
         g = grad(w + p, t)
         yield w, p, g
         v = beta * v + g
-        w = w - eta * v
+        w = w - at(eta, t) * v
         d = normalize(g)
     yield w, None, None
 
@@ -83,11 +89,11 @@ def chosen(
     """Any other rule: p_t = rho n(direction(t, w_t, g_{t-1}, v_{t-1})), with g = v = 0 at first."""
     g = v = w - w
     for t in range(steps):
-        p = rho * normalize(direction(t, w, g, v))
+        p = at(rho, t) * normalize(direction(t, w, g, v))
         g = grad(w + p, t)
         yield w, p, g
         v = beta * v + g
-        w = w - eta * v
+        w = w - at(eta, t) * v
     yield w, None, None
 
 

@@ -133,6 +133,8 @@ POINTS = {
     "B1": _run(gap=REAL, **NOISY),
     "B1.isotropic": _isotropic(gap=REAL),
     "B1'": _weights_only(),
+    # short: symbols in place of numbers make every maximum a new one inside the next
+    "B1'.fstar": _run(limit=2, closed=False, gap=SIZE, P2=st.lists(AMOUNT, min_size=1, max_size=2), sigma2=AMOUNT),
     "B1''": _run(gap=REAL, T=STEPS, rho=AMOUNT, sigma2=AMOUNT),
     "B2.fixed": st.fixed_dictionaries({"L": SIZE, "c": SIZE, **SCHEDULE}),
     "B2.anytime": st.fixed_dictionaries(

@@ -58,6 +58,9 @@ class Running:
         """Of the computed values: if rounding swaps two numbers, either is within the other's error bound."""
         return self.value > self.lift(other).value
 
+    def __lt__(self, other):
+        return self.lift(other) > self
+
     __radd__ = __add__
     __rmul__ = __mul__
 

@@ -12,7 +12,7 @@ from theory import CLAIMS, NOTATION, Claim, Reference, Requirement, bounds, clai
 
 LABELS = (
     "A1 A1.cos A2 A2.cos A3 A3.start A3.step A4.smooth A4.convex A4.convex-linear A4.strong A4.strong-linear A5 "
-    "B1 B1.isotropic B1' B1'' B2.fixed B2.anytime B2.quarter B2.half B3 B3.isotropic B4.path B4 B4' "
+    "B1 B1.isotropic B1' B1'.fstar B1'' B2.fixed B2.anytime B2.quarter B2.half B3 B3.isotropic B4.path B4 B4' "
     "B5.s2sam B5.sam B5.lower B6 B6.distance B7 B7.same-batch B7.full B7.independent B8 B8.changing "
     "B9 B10.gap B10.isotropic B10.conjecture C1 C1'"
 ).split()

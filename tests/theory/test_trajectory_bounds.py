@@ -133,7 +133,7 @@ def test_forms_fit_together(h, rho, T):
     """Exact: what stronger hypotheses improve, and the convex forms as the limit mu -> 0 of the strong ones."""
     convex, linear = error.trajectory_convex(h=h, rho=rho, T=T), error.trajectory_convex_linear(h=h, rho=rho, T=T)
     assert linear <= error.trajectory_smooth(h=h, rho=rho, T=T)
-    small = min(h, 2 - h) / 10**9
+    small, one = min(h, 2 - h) / 10**9, Fraction(1)
     strong = error.trajectory_strong(h=h, m=small, rho=rho, T=T)
     strong_linear = error.trajectory_strong_linear(h=h, m=small, rho=rho, T=T)
     # first order in m: each of the T geometric terms loses at most T m/(h (2 - h)) of itself, and K as much
@@ -142,7 +142,7 @@ def test_forms_fit_together(h, rho, T):
     for share in (Fraction(1, 10), Fraction(1, 2), Fraction(9, 10)):
         m = share * min(h, 2 - h)
         assert error.trajectory_strong_linear(h=h, m=m, rho=rho, T=T) <= linear
-        assert error.trajectory_strong(h=1, m=share, rho=rho, T=T) <= error.trajectory_convex(h=1, rho=rho, T=T)
+        assert error.trajectory_strong(h=one, m=share, rho=rho, T=T) <= error.trajectory_convex(h=one, rho=rho, T=T)
         excess = trajectory.gain(h, m) - h / (2 - h)
         assert excess == 2 * m * (1 - h) ** 2 / ((2 - h) * (2 - h - m))
 
@@ -154,7 +154,8 @@ def test_closed_forms_solve_the_recursions_of_their_proofs(h, share):
     Q, K = trajectory.contraction(h, m), trajectory.gain(h, m)
     squared = lambda T: error.trajectory_strong(h=h, m=m, rho=rho, T=T)  # noqa: E731
     linear = lambda T: error.trajectory_strong_linear(h=h, m=m, rho=rho, T=T)  # noqa: E731
-    assert (squared(1), linear(1)) == (K * rho**2, h * rho)
+    assert (squared(1), linear(1)) == ((h * rho) ** 2, h * rho)
+    assert h**2 <= K
     for T in range(1, 6):
         assert squared(T + 1) == Q * squared(T) + 4 * K * rho**2
         assert linear(T + 1) == (1 - m) * linear(T) + 2 * h * rho
@@ -166,4 +167,4 @@ def test_strong_form_stays_bounded(kappa, T):
     value = error.trajectory_strong(h=Fraction(1), m=1 / kappa, rho=Fraction(1), T=T)
     assert value <= 2 * (kappa + 1)
     Q = trajectory.contraction(Fraction(1), 1 / kappa)
-    assert value == 2 * (kappa + 1) - Q ** (T - 1) * (2 * kappa + 1)
+    assert value == 2 * (kappa + 1) - Q ** (T - 1) * (2 * kappa + 1)  # K = h^2 = 1

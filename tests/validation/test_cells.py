@@ -1,6 +1,7 @@
 """Cells: rows are written once, whole, and found again; a kill in mid-write loses a cell, never a finished row."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -29,8 +30,50 @@ def test_the_key_depends_on_options_and_not_on_their_order():
 
 def test_changed_code_changes_the_key(monkeypatch):
     before = Cell.of("toy", n=1).key
-    monkeypatch.setattr(engine, "code_version", lambda: "other")
+    monkeypatch.setattr(engine, "code_version", lambda parts: "other")
     assert Cell.of("toy", n=1).key != before
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """Packages of one file each in place of the code."""
+    for name in engine.PACKAGES:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "own.py").write_text(name)
+    monkeypatch.setattr(engine, "_ROOT", tmp_path)
+    engine.code_version.cache_clear()
+    yield tmp_path
+    engine.code_version.cache_clear()
+
+
+def key_after(file, text):
+    """Keys of a cell that runs `theory` alone and of one that runs everything, once the file says something else."""
+    file.write_text(text)
+    engine.code_version.cache_clear()
+    return Cell.of("apart", n=1).key, Cell.of("toy", n=1).key
+
+
+def test_a_cell_survives_edits_of_code_that_it_does_not_run(tree, monkeypatch):
+    monkeypatch.setitem(engine.RUNS, "apart", ("theory",))
+    first = key_after(tree / "theory" / "own.py", "theory")
+    elsewhere = key_after(tree / "validation" / "own.py", "edited")
+    assert elsewhere[0] == first[0]
+    assert elsewhere[1] != first[1]
+    inside = key_after(tree / "theory" / "own.py", "edited")
+    assert inside[0] != elsewhere[0]
+    monkeypatch.setitem(engine.RUNS, "apart", ("theory/own.py",))  # a file is as good as a folder
+    assert key_after(tree / "validation" / "own.py", "again")[0] == key_after(tree / "validation" / "own.py", "1")[0]
+    assert key_after(tree / "theory" / "own.py", "again")[0] != key_after(tree / "theory" / "own.py", "1")[0]
+
+
+def test_an_experiment_always_runs_its_own_file():
+    from validation import experiments
+
+    own = "validation/experiments/worst_case.py"
+    assert engine._ROOT / own == Path(experiments.worst_case.__file__)
+    assert own in engine.RUNS["worst_case"]
+    assert all((engine._ROOT / part).exists() for parts in engine.RUNS.values() for part in parts)
+    assert "sweep" not in engine.RUNS  # which runs everything
 
 
 def test_rows_carry_what_is_needed_to_reproduce_them(tmp_path):
@@ -51,6 +94,14 @@ def test_a_second_run_measures_nothing(tmp_path, counted):
     first = run_cells(todo, tmp_path / "rows.jsonl")
     assert run_cells(todo, tmp_path / "rows.jsonl") == first
     assert counted == [2, 3]
+
+
+def test_recompute_takes_nothing_from_the_file(tmp_path, counted):
+    todo = [Cell.of("toy", n=2), Cell.of("toy", n=3)]
+    first = run_cells(todo, tmp_path / "rows.jsonl")
+    assert run_cells(todo, tmp_path / "rows.jsonl", recompute=True) == first
+    assert counted == [2, 3, 2, 3]
+    assert len(read(tmp_path / "rows.jsonl")) == 5
 
 
 def interrupted(todo):

@@ -12,14 +12,17 @@ from validation.experiments.sweep import applicable
 from validation.judge import Verdict
 from validation.measures import MEASURES
 from validation.problems import FAMILIES, Quadratic, quadratic, worst_case_line
+from validation.streams import DECAY
 
 STEPS = st.one_of(st.sampled_from([1e-6, 1.0, 1.999]), strategies.positive(1e-3, 1.99))
 RADII = st.one_of(st.just(0.0), strategies.positive(1e-6, 1e3))
 
 
-def violated(problem, rule, h, rho, seed, count=10, labels=tuple(MEASURES), enumerate_samples=False, beta=0.0):
-    """Labels of the claims that fail, in 50 digits too, on this run; fails when no claim was inside its domain."""
-    measures = applicable(list(labels), rule, problem, enumerate_samples, beta)
+def violated(
+    problem, rule, h, rho, seed, count=10, labels=tuple(MEASURES), enumerate_samples=False, beta=0.0, schedule=""
+):
+    """Labels of the claims that fail, in 50 digits too, on this run, and of those that were inside their domain."""
+    measures = applicable(list(labels), rule, problem, enumerate_samples, beta, schedule)
     outcomes = examine(
         problem,
         rule,
@@ -37,7 +40,7 @@ def violated(problem, rule, h, rho, seed, count=10, labels=tuple(MEASURES), enum
 
 @given(
     problem=strategies.deterministic(),
-    rule=st.sampled_from(["sgd", "sam", "s2sam", "pair"]),
+    rule=st.sampled_from(["sgd", "sam", "s2sam", "pair", "masked"]),
     h=STEPS,
     rho=RADII,
     seed=st.integers(0, 2**20),
@@ -77,6 +80,44 @@ def test_no_expectation_fails_when_all_samples_are_enumerated(problem, rule, h, 
     failures, met = violated(problem, rule, h, rho, seed, count=2, enumerate_samples=True)
     assert failures == set()
     assert met
+
+
+@given(
+    problem=st.one_of(strategies.deterministic(), strategies.row_sampled()),
+    schedule=st.sampled_from(sorted(DECAY)),
+    h=st.one_of(st.just(1.0), strategies.positive(1e-3, 1.0)),
+    rho=RADII,
+    seed=st.integers(0, 2**20),
+)
+def test_no_rate_fails_on_its_schedule(problem, schedule, h, rho, seed):
+    sampled = problem.samples > 1
+    h = h * (1 - 2.0**-50)  # eta = h/L may round up
+    found = violated(problem, "s2sam", h, rho, seed, 3 if sampled else 20, enumerate_samples=sampled, schedule=schedule)
+    assert found == (set(), {f"B2.{schedule}"})
+
+
+@given(
+    d=st.integers(2, 5),
+    L=strategies.positive(1e-3, 1e3),
+    h=strategies.positive(1e-3, 1.0),
+    rho=strategies.positive(1e-6, 1e3),
+    seed=st.integers(0, 2**20),
+)
+def test_the_gradient_shrinks_with_the_step_on_round_bowls(d, L, h, rho, seed):
+    problem = quadratic(2, d, generator=torch.Generator().manual_seed(seed), L=L, kind="isotropic")
+    h = h * (1 - 2.0**-50)
+    assert violated(problem, "s2sam-turned", h, rho, seed, 60) == (set(), {"B10.isotropic"})
+
+
+@given(
+    rule=st.sampled_from(["s2sam", "sam"]),
+    h=strategies.positive(0.3, 1.9),
+    rho=strategies.positive(1e-2, 1e2),
+    seed=st.integers(0, 2**20),
+)
+def test_both_floors_on_the_line_are_where_they_are_said_to_be(rule, h, rho, seed):
+    failures, _ = violated(worst_case_line(2), rule, h, rho, seed, 400, ("B5.s2sam", "B5.sam"))
+    assert failures == set()
 
 
 BETAS = st.one_of(st.sampled_from([1e-9, 0.5, 0.99]), st.floats(0.01, 0.98))
@@ -139,6 +180,12 @@ def test_the_strategies_reach_every_claim():
                     met |= violated(problem, rule, 0.3, 0.1, 0, count=4, enumerate_samples=exact)[1]
     problem = FAMILIES["axes"](3, torch.Generator().manual_seed(1))
     met |= violated(problem, "s2sam", 0.3, 0.1, 0)[1] | violated(problem, "s2sam", 0.1, 0.1, 0, beta=0.5)[1]
+    for schedule in DECAY:
+        met |= violated(problem, "s2sam", 1.0, 0.1, 0, schedule=schedule)[1]
+    met |= violated(problem, "masked", 0.3, 0.1, 0)[1]
+    met |= violated(FAMILIES["isotropic"](3, torch.Generator().manual_seed(1)), "s2sam-turned", 0.3, 0.1, 0)[1]
+    line = worst_case_line(2)
+    met |= violated(line, "s2sam", 0.3, 0.1, 0)[1] | violated(line, "sam", 0.9, 1.0, 0, count=40)[1]
     assert met == set(MEASURES)
 
 
@@ -240,3 +287,21 @@ def test_s2sam_is_unbiased_and_same_batch_sam_is_not():
     (theirs,) = examine(problem, "sam-same-batch", {"B7.same-batch": MEASURES["B7.same-batch"]}, **fixed)
     assert ours.measured < 1e-13
     assert theirs.measured > 0.1
+
+
+@pytest.mark.parametrize(("label", "rule"), [("A4.strong", "pair"), ("B4'", "s2sam")])
+def test_bounds_with_a_gain_of_nearly_zero_by_zero_refute_nothing(label, rule, monkeypatch):
+    """H = 1 and m = 1 - 6e-14, met by chance: K is a ratio of differences, and its rounding 0.2 %."""
+    spectrum = torch.tensor([[0.18598485195812536, 0.18598485195811415]], dtype=torch.float64)
+    problem = Quadratic.of(torch.diag_embed(spectrum), torch.zeros_like(spectrum))
+
+    def failures():
+        return {x for rho in RHOS for x in violated(problem, rule, 1.0, rho, 1, labels=(label,))[0]}
+
+    assert failures() == set()
+    for module in ("error", "convergence"):
+        monkeypatch.setattr(f"validation.measures.{module}.gain_error", lambda h, m: 0 * h)
+    assert failures() == {label}
+
+
+RHOS = (0.01, 0.3, 1.0)

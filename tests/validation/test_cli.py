@@ -60,6 +60,19 @@ def test_figures_redraw_the_same_bytes_without_measuring(tiny, tmp_path, monkeyp
     assert (tmp_path / "report" / "index.html").read_bytes() == page
 
 
+def test_recompute_runs_again_what_is_stored(tiny, tmp_path, monkeypatch):
+    calls = []
+    original = engine.EXPERIMENTS["floor_rational"]
+    monkeypatch.setitem(engine.EXPERIMENTS, "floor_rational", lambda **options: calls.append(1) or original(**options))
+    command = ("validate", "--quick", "--claims", "B5", "--out", tmp_path)
+    assert run(*command).exit_code == 0
+    once = len(calls)
+    assert run(*command).exit_code == 0
+    assert len(calls) == once > 0
+    assert run(*command, "--recompute").exit_code == 0
+    assert len(calls) == 2 * once
+
+
 def test_a_refuted_claim_ends_with_1_and_names_it(tiny, tmp_path, monkeypatch):
     def broken(**options):
         for row in original(**options):

@@ -226,7 +226,7 @@ def test_sample_paths_enumerate_everything():
 
 def test_an_unknown_rule_is_refused():
     problem, w, fixed = setting("strong")
-    with pytest.raises(ValueError, match="rule must be one of sgd, s2sam, sam, sam-same-batch or a function"):
+    with pytest.raises(ValueError, match="rule must be one of sgd, s2sam, sam, sam-same-batch, s2sam-turned or"):
         next(steps(problem, "adam", w, **fixed))
     with pytest.raises(ValueError, match="to have a twin, got 'adam'"):
         twin.run(None, "adam", w, eta=1, rho=1, steps=1)

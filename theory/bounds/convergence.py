@@ -101,7 +101,8 @@ def weights_only(*, eta: Number, L: Number, gap: Number, T: Number, P2: Number, 
     grows is reached by S2-SAM on L w^2/2, for 1 <= h < 2 the floor L rho h/(2 - h) by SAM (B5). A measured Delta may
     be negative; that of a run never makes the inner root's argument negative, so only rounding is cut off at 0. With
     the measured Delta no smaller bound holds, for any h and T: it is attained on (L/2)||w||^2 by p_t = -sign(1 - h)
-    tau w_t, 0 <= tau |1 - h| <= 2 - h.
+    tau w_t, 0 <= tau |1 - h| <= 2 - h. With Delta = f(w_0) - f* the term of p_{T-1} drops out of P^2, as it does from
+    B1, and B1'.fstar is smaller still.
 
     Source: Ji et al. (NeurIPS 2024) assert in prose that S2-SAM converges, without rate or constants; this inequality
     was derived by this project.

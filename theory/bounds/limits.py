@@ -4,7 +4,7 @@
 Unbiasedness (B7) and sparse training (B8) are in `theory.bounds.sampling`, re-exported here. h = eta L.
 """
 
-from theory.arithmetic import Number
+from theory.arithmetic import Number, maximum, minimum, sqrt
 from theory.bounds.sampling import (
     changing_masks,
     full_batch_bias,
@@ -95,20 +95,39 @@ def sam_cycle(*, L: Number, h: Number, rho: Number) -> Number:
 )
 def gradient_floor(*, eta: Number, mu: Number, rho: Number) -> Number:
     """For f mu-strongly convex and differentiable, w_{t+1} = w_t - eta grad f(w_t + p_t), any eta > 0, m = eta mu:
-    every step with ||p_t|| = rho has max(||grad f(w_t)||, ||grad f(w_{t+1})||) >= eta mu^2 rho/(2 + m). So a method
-    with ||p_t|| = rho at infinitely many steps has limsup ||grad f(w_t)|| >= eta mu^2 rho/(2 + m).
+    every step with ||p_t|| = rho has max(||grad f(w_t)||, ||grad f(w_{t+1})||) >= mu rho F(m) with F(m) = m/(2 - m)
+    for m <= 3 - sqrt(5), 2 (sqrt(2m) - 1)/m from there to m = 2, and 1 for m >= 2. So a method with ||p_t|| = rho at
+    infinitely many steps has limsup ||grad f(w_t)|| >= mu rho F(m), which is eta mu^2 rho/(2 - m) for m <= 3 -
+    sqrt(5) = 0.76.
 
-    Setting: exact gradients and any rule for p_t: SAM, S2-SAM for t >= 1, or another.
+    Setting: exact gradients and any rule for p_t: SAM, S2-SAM for t >= 1, or another. F is continuous and
+    non-decreasing. No larger floor holds for m <= 3 - sqrt(5), where SAM's two-cycle on mu w^2/2 (B5.sam) is at it,
+    nor for m >= 2, where w_t = -p_t on mu w^2/2 stays; in between F is the most that the three inequalities of the
+    proof give.
 
     Source: this project, derived.
 
-    Proof: let M be the maximum. ||g_t|| >= ||g_t - grad f(w_t)|| - M >= mu rho - M, and 2M >= ||grad f(w_{t+1}) -
-    grad f(w_t)|| >= mu ||w_{t+1} - w_t|| = m ||g_t||, so (2 + m) M >= m mu rho.
+    Proof: M the maximum, a = grad f(w_t), a' = grad f(w_{t+1}), g = g_t, p = p_t; lengths in units that make mu = 1.
+    Strong convexity between the three points: M1 = <g - a, p> - ||p||^2 >= 0, M2 = <a - a', g> - m||g||^2 >= 0, M3 =
+    <g - a', p + m g> - ||p + m g||^2 >= 0. Then M^2 - F^2 rho^2 >= l||a||^2 + (1 - l)||a'||^2 - F^2||p||^2 = A M1 +
+    B M2 + C M3 + l||a + (A p - B g)/(2l)||^2 + (1 - l)||a' + (B g + C (p + m g))/(2 - 2l)||^2 + D||g - q p||^2 with l
+    = (1 - m)/(2 - m), A = C = m^2/(4 - 2m), B = m (4 - 2m - m^2)/(8 - 4m), q = 2/(2 - m) for m <= 3 - sqrt(5); with u
+    = sqrt(2m), l = 1 - 1/u, A = C = 8 (u - 1)^2/u^3, B = 2 (u - 1)(2 - u)/u, D = 0 up to m = 2; and with l = 1 -
+    1/m, A = 2l, B = 0, C = 2/m, D = m - 2, q = 0 beyond.
 
-    >>> gradient_floor(eta=2, mu=1, rho=0.5)
+    >>> gradient_floor(eta=0.5, mu=1, rho=0.75)
     0.25
     """
-    return eta * mu**2 * rho / (2 + eta * mu)
+    m = eta * mu
+    root = sqrt(5 + 0 * m)
+    cycle, first = minimum(m, 3 - root), root - 1
+    u = minimum(maximum(sqrt(2 * m), first), 2)
+    return mu * rho * (cycle / (2 - cycle) + (_between(u) - _between(first)))
+
+
+def _between(u: Number) -> Number:
+    """F of B5.lower where u = sqrt(2m) lies between sqrt(5) - 1 and 2."""
+    return 4 * (u - 1) / u**2
 
 
 @claim(

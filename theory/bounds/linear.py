@@ -13,11 +13,11 @@ from theory.bounds.trajectory import contraction, gain
 from theory.claims import claim
 from theory.requirements import Requirement, limited, nonnegative, positive
 
-__all__ = ["distance", "distance_floor", "pl", "pl_path"]
+__all__ = ["PATH", "distance", "distance_floor", "pl", "pl_path"]
 
 _CURVATURE = (*positive("L", "mu"), Requirement("mu", "<=", lambda L, **_: L, "L"), *positive("eta"))
 _STEP = Requirement("eta", "<=", lambda L, **_: 1 / L, "1/L")
-_PATH = (
+PATH = (
     limited("len(P2)", ">=", 1, value=lambda P2, **_: len(P2)),
     limited("min(P2)", ">=", 0, value=lambda P2, **_: reduce(minimum, P2)),
 )
@@ -29,7 +29,7 @@ _PATH = (
     kind="upper",
     origin="paper",
     measures="E f(w_T) - f*",
-    requires=(*_CURVATURE, _STEP, *nonnegative("gap", "sigma2"), *_PATH),
+    requires=(*_CURVATURE, _STEP, *nonnegative("gap", "sigma2"), *PATH),
     trivial=lambda gap, **_: gap,  # the value the run started from
 )
 def pl_path(
@@ -95,7 +95,7 @@ def pl(*, eta: Number, L: Number, mu: Number, gap: Number, T: Number, rho: Numbe
         *_CURVATURE,
         Requirement("eta", "<", lambda L, mu, **_: 2 / (L + mu), "2/(L + mu)"),
         *nonnegative("R2", "sigma2"),
-        *_PATH,
+        *PATH,
     ),
     trivial=lambda R2, **_: R2,  # the squared distance the run started from
 )

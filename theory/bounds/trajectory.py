@@ -7,7 +7,7 @@ w_T^SAM||. The statements hold for any two sequences of perturbations of norm at
 = 0.
 
 In the proofs u = w^S2 - w^SAM, s = p^S2 - p^SAM, Y = u + s, G is the difference of the two gradients, u' = u - eta G
-the next u, and D bounds ||s||: rho at t = 0, where S2-SAM does not perturb, and 2 rho after.
+the next u, and D bounds ||s||: rho at t = 0, where S2-SAM does not perturb, and 2 rho after. So e_1 <= h rho.
 """
 
 from theory.arithmetic import Number
@@ -85,20 +85,21 @@ def trajectory_smooth(*, h: Number, rho: Number, T: Number) -> Number:
 )
 def trajectory_convex(*, h: Number, rho: Number, T: Number) -> Number:
     """S2-SAM and SAM from one w_0 with constant eta and rho, both on f_t at step t, every f_t convex and L-smooth, h
-    = eta L, 0 < h < 2, T >= 1: e_T^2 <= rho^2 (h/(2 - h))(4T - 3). Over all perturbations of norm at most rho, the
-    first of S2-SAM being zero, it is attained at h = 1 for every T.
+    = eta L, 0 < h < 2, T >= 1: e_T^2 <= rho^2 (h^2 + 4 (T - 1) h/(2 - h)). Over all perturbations of norm at most rho,
+    the first of S2-SAM being zero, it is attained at T = 1 for every h, and at h = 1 for every T.
 
     Source: Ji et al. (NeurIPS 2024) assert in prose that the error of S2-SAM is bounded, without constants; this
     inequality was derived by this project.
 
-    Proof: with S = <G,Y> - ||G||^2/L >= 0 and l = h/(2 - h): ||u||^2 + l D^2 - ||u'||^2 = 2 eta S + l (D^2 - ||s||^2)
-    + l ||s - ((2 - h)/L) G||^2 >= 0; sum, D^2 = rho^2 once and 4 rho^2 then. Attained at h = 1 by f_t(w) = (L/2)<e_t,
-    w>^2 in the plane, e_t a unit vector orthogonal to u_t and parallel to s_t.
+    Proof: the first step leads from u = 0 to ||u'|| = eta ||G|| <= h ||s|| <= h rho. Then, with S = <G,Y> - ||G||^2/L
+    >= 0 and l = h/(2 - h): ||u||^2 + l D^2 - ||u'||^2 = 2 eta S + l (D^2 - ||s||^2) + l ||s - ((2 - h)/L) G||^2 >= 0;
+    sum, D^2 = 4 rho^2. Attained at h = 1 by f_t(w) = (L/2)<e_t, w>^2 in the plane, e_t a unit vector orthogonal to
+    u_t and parallel to s_t.
 
     >>> trajectory_convex(h=1, rho=0.5, T=4)
     3.25
     """
-    return rho**2 * h * (4 * T - 3) / (2 - h)
+    return rho**2 * (h**2 + 4 * (T - 1) * h / (2 - h))
 
 
 @claim(
@@ -135,26 +136,27 @@ def trajectory_convex_linear(*, h: Number, rho: Number, T: Number) -> Number:
 )
 def trajectory_strong(*, h: Number, m: Number, rho: Number, T: Number) -> Number:
     """S2-SAM and SAM from one w_0 with constant eta and rho, both on f_t at step t, every f_t mu-strongly convex and
-    L-smooth, h = eta L, m = eta mu, 0 < m <= h, h + m < 2, T >= 1: e_T^2 <= K rho^2 (Q^(T-1) + 4 (1 - Q^(T-1))/(1 -
+    L-smooth, h = eta L, m = eta mu, 0 < m <= h, h + m < 2, T >= 1: e_T^2 <= rho^2 (h^2 Q^(T-1) + 4K (1 - Q^(T-1))/(1 -
     Q)) with Q = 1 - 2hm/(h + m), K = (h + m - 2hm)/(2 - h - m). So e_T <= 2 rho sqrt(K/(1 - Q)) for every T, which is
     2 rho sqrt((kappa + 1)/2) at h = 1. Over all perturbations of norm at most rho, the first of S2-SAM being zero, it
-    is attained at h = 1 > m for every T.
+    is attained at T = 1 for every h, and at h = 1 > m for every T.
 
     Source: Ji et al. (NeurIPS 2024) assert in prose that the error of S2-SAM is bounded, without constants; this
     inequality was derived by this project.
 
-    Proof: mu < L: with S = <G - mu Y, L Y - G> >= 0, Z = G - ((L + mu)/2) Y, c = (h + m)/2, r = (h - m)/2 and nu = c
-    (1 - c)/r^2: Q||u||^2 + K D^2 - ||u'||^2 = K (D^2 - ||s||^2) + (1 + nu) eta^2 S + (1/nu)||(1 - c) u - c s + nu eta
-    Z||^2 >= 0. mu = L: G = L Y, so u' = (1 - h) u - h s and the same inequality, with Q = 1 - h and K = h, is the
-    convexity of the square. Sum, D^2 = rho^2 once and 4 rho^2 then. Attained at h = 1 in the plane by quadratic f_t
+    Proof: the first step leads from u = 0 to ||u'|| = eta ||G|| <= h ||s|| <= h rho. Then, mu < L: with S = <G - mu Y,
+    L Y - G> >= 0, Z = G - ((L + mu)/2) Y, c = (h + m)/2, r = (h - m)/2 and nu = c (1 - c)/r^2: Q||u||^2 + K D^2 -
+    ||u'||^2 = K (D^2 - ||s||^2) + (1 + nu) eta^2 S + (1/nu)||(1 - c) u - c s + nu eta Z||^2 >= 0. mu = L: G = L Y, so
+    u' = (1 - h) u - h s and the same inequality, with Q = 1 - h and K = h, is the convexity of the square. Sum, D^2 =
+    4 rho^2; h^2 <= K, because K - h^2 = (h + m)(1 - h)^2/(2 - h - m). Attained at h = 1 in the plane by quadratic f_t
     of Hessian mu I + (L - mu) e_t e_t', with <u_t, s_t> = -m ||u_t||^2/(1 + m) and the unit vector e_t that makes the
     last square zero.
 
     >>> trajectory_strong(h=0.5, m=0.5, rho=1, T=2)
-    2.25
+    2.125
     """
     Q = contraction(h, m)
-    return gain(h, m) * rho**2 * (Q ** (T - 1) + 4 * (1 - Q ** (T - 1)) / (1 - Q))
+    return rho**2 * (h**2 * Q ** (T - 1) + 4 * gain(h, m) * (1 - Q ** (T - 1)) / (1 - Q))
 
 
 @claim(

@@ -11,11 +11,11 @@ A certificate shows that the bound follows from its assumptions; that these hold
 theirs to say. It needs SymPy, of the extra `validation`.
 """
 
-from theory.certificates import convex, descent, error, limits, momentum, rates, trajectory
+from theory.certificates import convex, descent, error, limits, lower_bounded, momentum, rates, trajectory
 from theory.certificates.book import CERTIFICATES, certify
 from theory.certificates.proof import Certificate, CertificateError, Identity, Range, Reason, Square, Term
 
 __all__ = [
     "CERTIFICATES", "Certificate", "CertificateError", "Identity", "Range", "Reason", "Square", "Term", "certify",
-    "convex", "descent", "error", "limits", "momentum", "rates", "trajectory",
+    "convex", "descent", "error", "limits", "lower_bounded", "momentum", "rates", "trajectory",
 ]

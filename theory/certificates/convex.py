@@ -66,14 +66,17 @@ def b3_isotropic(bound: Formula) -> Identities:
 
 
 def _unrolled(bound: Formula, start: str, weights: tuple[Number, Number, Number], **constants: Number) -> Identities:
-    """The loop is its sum, value = A^T start + sum_t A^(T-1-t) (B P2_t + C), for T = 1, ..., 6 and any P2."""
-    A, B, C = weights
+    """The loop is its sum, value = A^T start + sum_t A^(T-1-t) (B P2_t + C), for T = 1, ..., 4 and any P2."""
+    A, B, C = reals("A B C")
     first = positives(start)
     found = []
-    for T in range(1, 7):
+    for T in range(1, 5):
         P2 = [nonnegatives(f"P2_{t}") for t in range(T)]
+        loop = reals(f"loop_{T}")
         series = A**T * first + sum(A ** (T - 1 - t) * (B * p + C) for t, p in enumerate(P2))
-        found.append(Identity(f"the loop at T = {T}", bound(**{start: first}, P2=P2, **constants) - series))
+        whole = bound(**{start: first}, P2=P2, **constants)
+        where = ((loop, whole, f"the bound for P2_0 to P2_{T - 1}"), *zip((A, B, C), weights, strict=True))
+        found.append(Identity(f"the loop at T = {T}", loop - series, where=where))
     return tuple(found)
 
 
@@ -136,8 +139,10 @@ def b4_distance(bound: Formula) -> Identities:
     variance = Term("variance", eta**2, sigma2 - V, VARIANCE)
     value = lambda mu: bound(eta=eta, L=L, mu=mu, R2=R2, P2=[dot(p, p)], sigma2=sigma2)  # noqa: E731
     equal = value(L) - _after(x, eta, L * (x + p), V)
+    right, moved = reals("B E||x'||^2")  # the bound, and what it bounds
     step = (
-        strong_step("one step, mu < L", h, m, value(m / eta) - _after(x, eta, G, V), R2, x, p, ((variance,), ())),
+        strong_step("one step, mu < L", h, m, right - moved, R2, x, p, ((variance,), ()),
+                    ((right, value(m / eta)), (moved, _after(x, eta, G, V)))),
         Identity("one step, mu = L", equal, (Term("induction", 1 - h, R2 - dot(x, x), INDUCTION), variance),
                  (Square(h * (1 - h), x + p),), round_ball(h)),
     )

@@ -25,6 +25,12 @@ def unit_step(eta: Number, L: Number) -> Range:
     return Range("h = eta L <= 1", ((eta, 1 / (L * (1 + x))),), ((x, 1 / (eta * L) - 1),))
 
 
+def beyond_step(eta: Number, L: Number) -> Range:
+    """The range 1/L <= eta < 2/L."""
+    x, h = nonnegatives("x"), eta * L
+    return Range("1 <= h < 2", ((eta, (1 + x / (1 + x)) / L),), ((x, (h - 1) / (2 - h)),))
+
+
 def step_terms(eta: Number, L: Number, by: Number = 1, tau: Number = 1) -> tuple[Term, ...]:
     """S1, S2 and S3 with the weights of B1 (`tau` is |1 - h|/tau + h of B1'), all times `by`."""
     a, b, p = vectors("a b p")
@@ -110,15 +116,12 @@ def _case(bound: Formula, z: int) -> Identities:
 
     eta, L, tau, P, T = positives("eta L tau P T")
     A, gap = reals("A Delta")
-    sigma2, x = nonnegatives("sigma2 x")
+    sigma2 = nonnegatives("sigma2")
     a, b, p = vectors("a b p")
     f, f_next = reals("f f'")
     h = eta * L
     size = z * (1 - h)  # |1 - h|
-    if z == 1:
-        range = unit_step(eta, L)
-    else:
-        range = Range("1 <= h < 2", ((eta, (1 + x / (1 + x)) / L),), ((x, (h - 1) / (2 - h)),))
+    range = unit_step(eta, L) if z == 1 else beyond_step(eta, L)
     weight, rest = h + size / tau, 2 - h - size * tau
     X = 2 * (f - f_next) / eta + h * sigma2
     step = Identity(f"one step, {range.text}", weight * L**2 * dot(p, p) + X - rest * dot(a, a),
@@ -138,13 +141,15 @@ def _case(bound: Formula, z: int) -> Identities:
     summed = (rest * A**2 - weight * L**2 * P**2 - X).subs(best)
     center = size * L * P / (2 - h)
     other = 2 * center - value  # the smaller root, for the square root in the bound is >= 0
-    root = Identity("the square root's argument is >= 0", L**2 * P**2 + (2 - h) * X,
+    quadratic, upper, lower = reals("q(A) bound other")
+    root = Identity(f"the square root's argument is >= 0, {range.text}", L**2 * P**2 + (2 - h) * X,
                     (Term("the sum", 2 - h, -q, "q(A) <= 0"),), (Square(1, (2 - h) * (A - center)),), range)
     return (
         step,
         last,
-        Identity("the best tau = L P/A", q - summed),
-        Identity("the bound is a root of q", q - (2 - h) * (A - value) * (A - other)),
+        Identity(f"the best tau = L P/A, {range.text}", q - summed),
+        Identity(f"the bound is a root of q, {range.text}", quadratic - (2 - h) * (A - upper) * (A - lower),
+                 where=((quadratic, q), (lower, other), (upper, value))),
         root,
     )
 

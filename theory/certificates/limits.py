@@ -1,10 +1,10 @@
 """Certificates of B5, B6 and B7, and why B7 and B8 themselves have none."""
 
+from theory.arithmetic import Number
 from theory.certificates.algebra import dot, integers, nonnegatives, positives, vectors
 from theory.certificates.book import certificate, no_certificate
 from theory.certificates.error import Identities
 from theory.certificates.proof import Identity, Range, Square, Term
-from theory.certificates.trajectory import TRIANGLE
 from theory.requirements import Formula
 
 no_certificate(
@@ -51,42 +51,67 @@ def sam(bound: Formula) -> Identities:
 
 @certificate("B5.lower")
 def lower(bound: Formula) -> Identities:
-    """Norms only; M is the larger of ||a|| and ||a'||, the gradients at w_t and w_{t+1}.
+    """Strong convexity between the three points w_t, y_t, w_{t+1}, with other weights on each of three ranges of m.
 
-    For m <= 2/3 inner products give more, the floor eta mu^2 rho/(2 - m), which SAM's two-cycle on mu w^2/2 attains.
+    M is the larger of ||a|| and ||a'||, the gradients at w_t and w_{t+1}, and u = sqrt(2m).
     """
-    eta, mu, rho = positives("eta mu rho")
-    M, A, A2, G, far, turn = nonnegatives("M ||a|| ||a'|| ||g|| ||g-a|| ||a'-a||")
-    m = eta * mu
-    part = 1 / (2 + m)
-    strong = "f is mu-strongly convex"
-    terms = (
-        Term("before", part * (1 + m), M - A, "M is the larger"),
-        Term("after", part, M - A2, "M is the larger"),
-        Term("triangle", part, A + A2 - turn, TRIANGLE),
-        Term("strong along the step", part, turn - m * G, strong),
-        Term("triangle at y", part * m, G + A - far, TRIANGLE),
-        Term("strong along p", part * m, far - mu * rho, f"{strong} and ||p_t|| = rho"),
+    import sympy
+
+    m, u, y = positives("m u y")
+    x = nonnegatives("x")
+    root = sympy.sqrt(5)
+    low = Range("m = eta mu <= 3 - sqrt(5)", ((m, (3 - root) / (1 + x)),), ((x, (3 - root) / m - 1),))
+    between = Range("3 - sqrt(5) <= m < 2", ((u, (root - 1 + 2 * y) / (1 + y)),), ((y, (u - root + 1) / (2 - u)),))
+    high = Range("m >= 2", ((m, 2 + x),), ((x, m - 2),))
+    share, turned = m**2 / (4 - 2 * m), 8 * (u - 1) ** 2 / u**3
+    rest = m**2 * (4 - 6 * m + m**2) * (4 - 2 * m - m**2) / (64 * (1 - m))
+    return (
+        _three_points(bound, low, m, (m, root - 1), (1 - m) / (2 - m),
+                      (share, m * (4 - 2 * m - m**2) / (8 - 4 * m), share), rest, 2 / (2 - m)),
+        _three_points(bound, between, u**2 / 2, (3 - root, u), 1 - 1 / u,
+                      (turned, 2 * (u - 1) * (2 - u) / u, turned), 0, 0),
+        _three_points(bound, high, m, (3 - root, 2), 1 - 1 / m, (2 - 2 / m, 0, 2 / m), m - 2, 0),
     )
-    return (Identity("norms", M - bound(eta=eta, mu=mu, rho=rho), terms), _cycle_floor())
 
 
-def _cycle_floor() -> Identity:
-    """The square of M - m mu rho/(2 - m) >= 0, times (2/m - 1)^2, for m <= 2/3."""
-    m, mu, rho = positives("m mu rho")
-    x, M = nonnegatives("x M")
-    a, after, g = vectors("a a' g")
-    weight = 2 / m - 1
-    small = Range("m = eta mu <= 2/3", ((m, 2 / (3 + x)),), ((x, 2 / m - 3),))
+def _three_points(
+    bound: Formula, range: Range, m: Number, least: tuple[Number, Number], part: Number,
+    weights: tuple[Number, Number, Number], rest: Number, turn: Number,
+) -> Identity:
+    """M^2 - bound^2 >= 0 on a range of m, where `least` are the bound's two minima.
+
+    `part` is the weight of ||a||^2, `weights` and `rest` those of the three inequalities and of the last square, in
+    which `turn` multiplies p; the letters are those of the claim's proof.
+    """
+    import sympy
+
+    mu, rho = positives("mu rho")
+    M = nonnegatives("M")
+    a, after, g, p = vectors("a a' g p")
+    A, B, C, F, share, q, D = positives("A B C F l q D")
+    root = sympy.sqrt(5)
+    minima = (sympy.Min(m, 3 - root), sympy.Min(sympy.Max(sympy.sqrt(2 * m), root - 1), 2))
+    value = sympy.sympify(bound(eta=m / mu, mu=mu, rho=rho)).subs(dict(zip(minima, least, strict=True)))
+    value = sympy.factor(sympy.expand(sympy.radsimp(value / (mu * rho))))
+    meanings = (F, value), (share, part), *zip((A, B, C), weights, strict=True), (D, rest), (q, turn)
+    step = mu * p + m * g  # mu (y - w')
+    strong = "f is mu-strongly convex:"
     terms = (
-        Term("strong along p, squared", 1, dot(g - a, g - a) - (mu * rho) ** 2, "||g - a|| >= mu ||p_t|| = mu rho"),
-        Term("before, squared", 1 - 3 / m + 2 / m**2, M**2 - dot(a, a), "M is the larger"),
-        Term("after, squared", weight / m, M**2 - dot(after, after), "M is the larger"),
-        Term("strong along the step, inner", weight, dot(a - after, g) - m * dot(g, g),
-             "<a' - a, w' - w> >= mu ||w' - w||^2 and w' - w = -eta g"),
+        Term("before", share, M**2 - dot(a, a), "M is the larger"),
+        Term("after", 1 - share, M**2 - dot(after, after), "M is the larger"),
+        Term("w and y", A, mu * dot(g - a, p) - mu**2 * dot(p, p), f"{strong} <g - a, p> >= mu ||p||^2"),
+        Term("w and w'", B, dot(a - after, g) - m * dot(g, g), f"{strong} <a' - a, -eta g> >= mu ||eta g||^2"),
+        Term("w' and y", C, dot(g - after, step) - dot(step, step), f"{strong} the same for y - w' = p + eta g"),
+        Term("radius", (F * mu) ** 2, dot(p, p) - rho**2, "||p_t|| = rho"),
     )
-    squares = (Square(weight / m, after + m / 2 * g), Square(2 - 3 * m, 1 / m * (a - m / 2 * g)))
-    return Identity("the floor of SAM's cycle", (weight * M) ** 2 - (mu * rho) ** 2, terms, squares, small)
+    squares = (
+        Square(share, a + 1 / (2 * share) * (A * mu * p - B * g)),
+        Square(1 - share, after + 1 / (2 - 2 * share) * (B * g + C * step)),
+        Square(D, g - q * mu * p),
+    )
+    none = {symbol for symbol, meaning in meanings if meaning == 0}
+    return Identity(range.text, M**2 - (F * mu * rho) ** 2, tuple(t for t in terms if t.multiplier not in none),
+                    tuple(s for s in squares if s.coefficient not in none), range, meanings)
 
 
 @certificate("B6")

@@ -39,31 +39,34 @@ def b9(bound: Formula) -> Identities:
     f, f_next, f_star, last = reals("f f' f* f_T")
     V, sigma2, P2 = nonnegatives("V sigma2 P2")
     y = positives("y")
-    alpha = eta / (1 - beta)
-    gamma = L * alpha * beta / (1 - beta)
+    alpha, gamma = eta / (1 - beta), L * eta * beta / (1 - beta) ** 2
+    short, slope, right, kept, after, before = reals("alpha gamma B left Phi' Phi")
     inside = Range("0 < beta < 1", ((beta, y / (1 + y)),), ((y, beta / (1 - beta)),))
     value = lambda gap, T, p2: bound(eta=eta, beta=beta, L=L, gap=gap, T=T, P2=p2, sigma2=sigma2)  # noqa: E731
 
     left = dot(a, a) + (1 - L * alpha * (1 + beta) / (1 - beta)) * dot(b, b)
     phi = L * eta * beta / (1 - beta)
     new_v = beta * v + b  # of variance V
-    grown = phi * (dot(new_v, new_v) + V - dot(v, v))
     shift = alpha * beta * v  # w - z
     S1 = f - alpha * dot(c, b) + L * alpha**2 / 2 * (dot(b, b) + V) - f_next
+    where = (
+        (right, value(f - f_next, 1, dot(p, p))), (kept, left), (after, phi * (dot(new_v, new_v) + V)),
+        (before, phi * dot(v, v)), (slope, gamma), (short, alpha),
+    )
     terms = (
-        Term("descent at z", 2 / alpha, S1, DESCENT),
+        Term("descent at z", 2 / short, S1, DESCENT),
         Term("smooth", 1, L**2 * dot(p, p) - dot(b - a, b - a), SMOOTH),
-        Term("smooth to z", 1 / gamma, L**2 * dot(shift, shift) - dot(c - a, c - a), SMOOTH),
-        Term("variance", L * alpha + gamma, sigma2 - V, VARIANCE),
+        Term("smooth to z", 1 / slope, L**2 * dot(shift, shift) - dot(c - a, c - a), SMOOTH),
+        Term("variance", L * short + slope, sigma2 - V, VARIANCE),
         Term("noise in the buffer", L * eta * beta**2 / (1 - beta) ** 2, V, "a variance"),
     )
-    squares = (Square(1 / gamma, gamma * b + c - a), Square(L * eta * beta**2, v - 1 / (1 - beta) * b))
+    squares = (Square(1 / slope, slope * b + c - a), Square(L * eta * beta**2, v - 1 / (1 - beta) * b))
     n = integers("n")
     drop = value(f - f_star, n + 1, P2) - value(f - last, n + 1, P2)
     T, gap = positives("T"), reals("G")
     still = bound(eta=eta, beta=0, L=L, gap=gap, T=T, P2=P2, sigma2=sigma2)
     return (
-        Identity("one step, beta > 0", value(f - f_next, 1, dot(p, p)) - left - grown, terms, squares, inside),
+        Identity("one step, beta > 0", right - kept - after + before, terms, squares, inside, where),
         total(value),
         Identity("Delta from f*", drop,
                  (Term("minimum", 2 / (alpha * (n + 1)), last - f_star, "f* is a lower bound of f"),), range=inside),

@@ -5,8 +5,10 @@ so the step of a proof, and the sum or the induction that leads from the step to
 """
 
 import re
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from theory.arithmetic import Number
 from theory.certificates.algebra import Vector, dot, never_negative, vanishes
@@ -74,6 +76,8 @@ class Identity:
         difference: right side minus left side of an upper bound, left minus right of a lower one.
         terms: multiples of assumptions. squares: multiples of squares.
         range: the constants for which the multipliers are >= 0.
+        where: abbreviations, symbols and what they stand for; one may use those after it. A third entry says in words
+            what is too long to print.
     """
 
     name: str
@@ -81,11 +85,33 @@ class Identity:
     terms: tuple[Term, ...] = ()
     squares: tuple[Square, ...] = ()
     range: Range = EVERYWHERE
+    where: tuple[tuple[Any, ...], ...] = ()
+
+    def plain(self, expression: Number) -> Number:
+        """The expression without abbreviations."""
+        import sympy
+
+        expression = sympy.sympify(expression)
+        for symbol, meaning, *_ in self.where:
+            expression = expression.xreplace({symbol: sympy.sympify(meaning)})
+        return expression
+
+    def used(self) -> list[tuple[Any, ...]]:
+        """The abbreviations that occur in the identity, or in the meaning of one that does."""
+        parts = [self.difference, *(x for t in self.terms for x in (t.multiplier, t.slack))]
+        parts += [x for s in self.squares for x in (s.coefficient, s.value)]
+        symbols = {x for part in parts for x in getattr(part, "free_symbols", ())}
+        found = []
+        for symbol, meaning, *words in self.where:
+            if symbol in symbols:
+                found.append((symbol, meaning, *words))
+                symbols |= set() if words else getattr(meaning, "free_symbols", set())
+        return found
 
     def verify(self) -> None:
         """Refuse a wrong identity or sign: CertificateError."""
         total = sum(t.multiplier * t.slack for t in self.terms) + sum(s.coefficient * s.value for s in self.squares)
-        if not vanishes(self.difference - total):
+        if not vanishes(self.plain(self.difference - total)):
             raise CertificateError(f"{self.name}: the two sides differ")
         self.range.verify()
         weights = [(t.name, t.multiplier) for t in self.terms]
@@ -93,7 +119,7 @@ class Identity:
         # a slack without variables is a number: no hypothesis makes it positive, it is or it is not
         weights += [(t.name, t.slack) for t in self.terms if not getattr(t.slack, "free_symbols", True)]
         for name, weight in weights:
-            if not never_negative(weight, dict(self.range.values)):
+            if not never_negative(self.plain(weight), dict(self.range.values)):
                 raise CertificateError(f"{self.name}: {_text(weight)}, the weight of {name}, may be negative")
 
 
@@ -116,7 +142,7 @@ class Certificate:
     @property
     def variables(self) -> tuple[str, ...]:
         """Names of all symbols: constants, function values, norms and inner products."""
-        found = {s.name for i in self.identities for s in getattr(i.difference, "free_symbols", ())}
+        found = {s.name for i in self.identities for s in getattr(i.plain(i.difference), "free_symbols", ())}
         return tuple(sorted(found))
 
     def verify(self) -> "Certificate":
@@ -129,8 +155,12 @@ class Certificate:
         return self
 
     def formula(self, *, latex: bool = False) -> str:
-        """The certificate in print: plain text, or lines of LaTeX for math mode, one identity after another."""
-        return "\n".join(dict.fromkeys(line for i in self.identities for line in _lines(i, latex)))
+        """The certificate in print: plain text in lines of 110, or lines of LaTeX for math mode.
+
+        An identity, its abbreviations and its assumptions, one identity after another.
+        """
+        lines = dict.fromkeys(line for i in self.identities for line in _lines(i, latex))
+        return "\n".join(lines if latex else (_wrapped(line) for line in lines))
 
 
 @dataclass(frozen=True)
@@ -141,15 +171,23 @@ class Reason:
     text: str
 
 
+def _wrapped(line: str) -> str:
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.fill(line.strip(), 110, initial_indent=indent, subsequent_indent=" " * 8, break_long_words=False,
+                         break_on_hyphens=False)
+
+
 def _lines(identity: Identity, latex: bool) -> Iterator[str]:
-    """One identity in print, then its assumptions."""
+    """One identity in print, then its abbreviations and its assumptions."""
     show, words = (_latex, _words) if latex else (_text, str)
     times, equals, least = (r"\,\cdot\,", r"\;=\;", r"\ge") if latex else (" * ", " = ", ">=")
     weighed = [(t.multiplier, f"[{words(t.name)}]") for t in identity.terms]
     weighed += [(s.coefficient, _squared(s.root, show, latex)) for s in identity.squares]
-    right = " + ".join(what if by == 1 else f"({show(_factored(by))}){times}{what}" for by, what in weighed)
+    right = " + ".join(what if by == 1 else f"{_bracketed(_factored(by), show)}{times}{what}" for by, what in weighed)
     tail = f"   ({words(identity.range.text)})" if identity.range.text else ""
     yield f"{words(identity.name + ':')} {show(identity.difference)}{equals}{right or '0'}{tail}"
+    for symbol, meaning, *told in identity.used():
+        yield f"    {show(symbol)}{equals}{words(told[0]) if told else show(meaning)}"
     for t in identity.terms:
         yield f"    [{words(t.name)}] = {show(t.slack)} {least} 0, {words(t.why)}"
 
@@ -157,6 +195,10 @@ def _lines(identity: Identity, latex: bool) -> Iterator[str]:
 def _squared(root: Vector | Number, show: Callable[[Vector | Number], str], latex: bool) -> str:
     left, right = (r"\|" if latex else "||",) * 2 if isinstance(root, Vector) else "()"
     return f"{left}{show(root)}{right}^2"
+
+
+def _bracketed(weight: Number, show: Callable[[Vector | Number], str]) -> str:
+    return show(weight) if getattr(weight, "is_Atom", True) and not str(weight).startswith("-") else f"({show(weight)})"
 
 
 def _factored(weight: Number) -> Number:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from theory.arithmetic import Number
 from theory.bounds.trajectory import contraction, gain
-from theory.certificates.algebra import Vector, dot, integers, nonnegatives, positives, vectors
+from theory.certificates.algebra import Vector, dot, integers, nonnegatives, positives, reals, vectors
 from theory.certificates.book import certificate
 from theory.certificates.error import CAUCHY, SMOOTH, Identities
 from theory.certificates.proof import EVERYWHERE, Identity, Range, Square, Term
@@ -49,12 +49,19 @@ def round_ball(h: Number, *, closed: bool = False) -> Range:
 
 
 def radii(weight: Number, rho: Number, p1: Vector, p2: Vector) -> tuple[tuple[Term, ...], tuple[Square, ...]]:
-    """From the two radii, weight times 4 rho^2 - ||p1 - p2||^2; where p1 = 0, times rho^2 - ||p2||^2."""
+    """From the two radii, weight times 4 rho^2 - ||p1 - p2||^2."""
     first = Term("radius of S2-SAM", 2 * weight, rho**2 - dot(p1, p1), "||p1|| <= rho")
-    if not p1.parts:
-        return (Term("radius of SAM", weight, rho**2 - dot(p2, p2), "||p2|| <= rho"),), ()
     second = Term("radius of SAM", 2 * weight, rho**2 - dot(p2, p2), "||p2|| <= rho")
     return (first, second), (Square(weight, p1 + p2),)
+
+
+def first_step(value: Number, h: Number, rho: Number, note: str = "") -> Identity:
+    """The bound at T = 1 from u = p1 = 0, where ||u'|| = eta ||G||: smoothness alone, the same on every function."""
+    L = positives("L")
+    G, p2 = vectors("G p2")
+    terms = (Term("smooth", (h / L) ** 2, L**2 * dot(p2, p2) - dot(G, G), SMOOTH),
+             Term("radius of SAM", h**2, rho**2 - dot(p2, p2), "||p2|| <= rho"))
+    return Identity(f"first step{note}", value - (h / L) ** 2 * dot(G, G), terms)
 
 
 Step = Callable[[str, Number, Number, Vector, Vector, Vector], Identity]
@@ -70,27 +77,38 @@ def _induction(value: Callable[[Number], Number], step: Step) -> Identities:
     )
 
 
+Named = tuple[tuple[Number, Number], ...]
+
+
+def strong_names(h: Number, m: Number) -> Named:
+    """The abbreviations of `strong_step`."""
+    names = positives("Q K c r eta mu")
+    L = positives("L")
+    meanings = contraction(h, m), gain(h, m), (h + m) / 2, (h - m) / 2, h / L, m * L / h
+    return tuple(zip(names, meanings, strict=True))
+
+
 def strong_step(
     name: str, h: Number, m: Number, rest: Number, e2: Number, u: Vector, s: Vector,
-    weighed: tuple[tuple[Term, ...], tuple[Square, ...]],
+    weighed: tuple[tuple[Term, ...], tuple[Square, ...]], named: Named,
 ) -> Identity:
     """The squared step of A4.strong and of B4': `rest` is bound minus ||u'||^2, `e2` bounds ||u||^2 before it.
 
     With c = (h + m)/2, r = (h - m)/2, nu = c (1 - c)/r^2, Z = G - ((L + mu)/2)(u + s): rest = Q (e2 - ||u||^2) + the
     weighed bounds of s and of the noise + (1 + nu) eta^2 S + (1/nu) ||(1 - c) u - c s + nu eta Z||^2, the square
-    written as 1/(nu r^4) times that of r^2 times the vector.
+    written as 1/(nu r^4) times that of r^2 times the vector. `named` are abbreviations beside those of `strong_names`.
     """
+    Q, _, c, r, eta, mu = positives("Q K c r eta mu")
     L = positives("L")
-    G = vectors("G")
-    mu, eta, y = m * L / h, h / L, u + s
-    c, r = (h + m) / 2, (h - m) / 2
+    G, y = vectors("G"), u + s
     room = c * (1 - c)  # nu r^2
     S = dot(G - mu * y, L * y - G)
     Z = G - (L + mu) / 2 * y
-    first = (Term("induction", contraction(h, m), e2 - dot(u, u), INDUCTION),) if u.parts else ()
-    terms = (*first, *weighed[0], Term("strong", (r**2 + room) / r**2 * eta**2, S, STRONG))
+    first = Term("induction", Q, e2 - dot(u, u), INDUCTION)
+    terms = (first, *weighed[0], Term("strong", (r**2 + room) / r**2 * eta**2, S, STRONG))
     root = r**2 * ((1 - c) * u - c * s) + room * eta * Z
-    return Identity(name, rest, terms, (*weighed[1], Square(1 / (room * r**2), root)), curved(h, m))
+    return Identity(name, rest, terms, (*weighed[1], Square(1 / (room * r**2), root)), curved(h, m),
+                    (*named, *strong_names(h, m)))
 
 
 @certificate("A4.smooth")
@@ -125,41 +143,44 @@ def _triangle() -> Identity:
 def convex(bound: Formula) -> Identities:
     """S = <G, Y> - ||G||^2/L >= 0, Y = u + s, s = p1 - p2, l = h/(2 - h)."""
     h, rho, L = positives("h rho L")
-    G, eta, share = vectors("G"), h / L, h / (2 - h)
-
-    def step(name: str, value: Number, before: Number, u: Vector, p1: Vector, p2: Vector) -> Identity:
-        s = p1 - p2
-        S = dot(G, u + s) - dot(G, G) / L
-        new = u - eta * G
-        terms, squares = radii(share, rho, p1, p2)
-        first = (Term("induction", 1, before - dot(u, u), INDUCTION),) if u.parts else ()
-        return Identity(name, value - dot(new, new), (*first, Term("convex", 2 * eta, S, CONVEX), *terms),
-                        (*squares, Square(share, s - (2 - h) / L * G)), open_two(h))
-
-    return _induction(lambda T: bound(h=h, rho=rho, T=T), step)
+    n = integers("n")
+    G, u, p1, p2 = vectors("G u p1 p2")
+    eta, share, s = h / L, h / (2 - h), p1 - p2
+    value = lambda T: bound(h=h, rho=rho, T=T)  # noqa: E731
+    S, new = dot(G, u + s) - dot(G, G) / L, u - eta * G
+    terms, squares = radii(share, rho, p1, p2)
+    before = Term("induction", 1, value(n + 1) - dot(u, u), INDUCTION)
+    return (
+        first_step(value(1), h, rho),
+        Identity("step after n + 1 others", value(n + 2) - dot(new, new),
+                 (before, Term("convex", 2 * eta, S, CONVEX), *terms),
+                 (*squares, Square(share, s - (2 - h) / L * G)), open_two(h)),
+    )
 
 
 @certificate("A4.strong")
 def strong(bound: Formula) -> Identities:
     """Two cases: m < h with the square of A4.strong's proof, and m = h, where G = L Y and the square is convex."""
-    h, m, rho = positives("h m rho")
-
-    def step(name: str, value: Number, before: Number, u: Vector, p1: Vector, p2: Vector) -> Identity:
-        L = positives("L")
-        new = u - h / L * vectors("G")
-        weighed = radii(gain(h, m), rho, p1, p2)
-        return strong_step(name, h, m, value - dot(new, new), before, u, p1 - p2, weighed)
-
-    def equal(name: str, value: Number, before: Number, u: Vector, p1: Vector, p2: Vector) -> Identity:
-        s = p1 - p2
-        new = u - h * (u + s)
-        terms, squares = radii(h, rho, p1, p2)
-        first = (Term("induction", 1 - h, before - dot(u, u), INDUCTION),) if u.parts else ()
-        return Identity(f"{name}, m = h", value - dot(new, new), (*first, *terms),
-                        (*squares, Square(h * (1 - h), u + s)), round_ball(h))
-
-    return (*_induction(lambda T: bound(h=h, m=m, rho=rho, T=T), step),
-            *_induction(lambda T: bound(h=h, m=h, rho=rho, T=T), equal))
+    h, m, rho, L = positives("h m rho L")
+    n = integers("n")
+    G, u, p1, p2 = vectors("G u p1 p2")
+    s = p1 - p2
+    value = lambda T, m: bound(h=h, m=m, rho=rho, T=T)  # noqa: E731
+    new, same = u - h / L * G, u - h * (u + s)
+    terms, squares = radii(h, rho, p1, p2)
+    K = positives("K")
+    ahead, behind, moved = reals("B(n+2) B(n+1) ||u'||^2")  # the bound, and what it bounds
+    before = Term("induction", 1 - h, behind - dot(u, u), INDUCTION)
+    return (
+        first_step(value(1, m), h, rho),
+        strong_step("step after n + 1 others", h, m, ahead - moved, behind, u, s, radii(K, rho, p1, p2), (
+            (ahead, value(n + 2, m)), (behind, value(n + 1, m)), (moved, dot(new, new)))),
+        Identity("step after n + 1 others, m = h", ahead - moved, (before, *terms),
+                 (*squares, Square(h * (1 - h), u + s)), round_ball(h),
+                 ((ahead, value(n + 2, h)), (behind, value(n + 1, h)), (moved, dot(same, same)))),
+        Identity("the first step is below K", gain(h, m) - h**2,
+                 squares=(Square((h + m) / (2 - h - m), 1 - h),), range=curved(h, m)),
+    )
 
 
 def _linear(bound: Callable[[Number], Number], shrink: Number, h: Number, range: Range) -> Identities:

@@ -84,6 +84,16 @@ def _a4_strong_linear(h: Fraction) -> Any:
     return _first(h), {"h": h, "m": h / 2, "rho": RHO, "T": 1}
 
 
+@attained("A4.convex", "f = L w^2/2, one step", own=True, h=H)
+def _a4_convex_first(h: Fraction) -> Any:
+    return _first(h) ** 2, {"h": h, "rho": RHO, "T": 1}
+
+
+@attained("A4.strong", "f = L w^2/2, one step", own=True, h=H[:2])
+def _a4_strong_first(h: Fraction) -> Any:
+    return _first(h) ** 2, {"h": h, "m": h / 2, "rho": RHO, "T": 1}
+
+
 @attained("A4.convex", "h = 1, in the plane: f_t = (L/2)<e_t, w>^2, e_t orthogonal to u_t and parallel to s_t",
           own=False, T=(1, 3, 8))
 def _a4_convex(T: int) -> Any:

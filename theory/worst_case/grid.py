@@ -17,29 +17,44 @@ __all__ = ["cases", "default_cases", "key", "rows"]
 STEPS = (0.25, 0.5, 0.75, 1.0)  # h, for claims with h <= 1
 LONG = (1.25, 1.5, 1.75)  # and where the claim allows more
 MU = 0.1  # mu/L of the claims with mu
+ROUND = 0.9  # and for nearly round functions, where some of their bounds are tighter
+BETAS = (0.25, 0.5, 0.75, 0.9)  # momentum in B9, and h as parts of the largest that B9 allows
+PARTS = (0.25, 0.5, 1.0)
 HALF = 0.5  # radius in B3: with one as large as ||w_0 - w*|| a run that stays at w_0 is already the worst
 
 
-def cases(T: Iterable[int] = range(1, 9), h: Iterable[float] = (*STEPS, *LONG)) -> Iterator[Case]:
-    """Every claim's cases at these numbers of steps and step sizes, where the claim's domain has them.
+def cases(
+    T: Iterable[int] = range(1, 9), h: Iterable[float] = (*STEPS, *LONG), beta: Iterable[float] = BETAS
+) -> Iterator[Case]:
+    """Every claim's cases at these numbers of steps, step sizes and (B9) momenta, where the claim's domain has them.
 
     The default is the whole grid. Both kinds of perturbation are taken, S2-SAM's relaxation ("stale") too, but not for
     A4, where it excludes next to nothing: any perturbation is nearly orthogonal to a gradient that is large in a
-    direction of its own. B1, B1' and B3 have the measured Delta (R2) and the minimum in its sharper form without
-    p_{T-1}, B1' also the minimum as the claim has it.
+    direction of its own. B1 and B3 have the measured Delta (R2) and the minimum in its sharper form without p_{T-1},
+    B1' and B9 the measured Delta and the minimum as the claim has it, of which B1'.fstar is the sharper form.
     """
-    sizes = tuple(h)
+    sizes, momenta = tuple(h), tuple(beta)
     for steps in T:
-        for size in sizes:
-            for kind in ("any", "stale"):
+        for kind in ("any", "stale"):
+            for size in sizes:
                 yield from _at(steps, size, kind)
+            for b in momenta:
+                yield from _momentum(steps, b, kind)
 
 
 def default_cases() -> Iterator[Case]:
-    """The grid that a quick validation solves: T = 1, 2, 3, 4 and 6, at h = 1/2 and 1, and B1' at h = 3/2."""
-    yield from cases((1, 2, 3, 4), (0.5, 1.0))
-    yield from (c for c in cases((6,), (0.5, 1.0)) if c.perturbation == "any")
-    yield from (c for c in cases((2, 4), (1.5,)) if c.claim == "B1'")
+    """The grid of the default validation: T = 1, 2, 3, 4 and 6, at h = 1/2 and 1, B1' at h = 3/2, B9 at beta = 1/2.
+
+    And claims with mu at mu/L = 0.9 too.
+    """
+    yield from cases((1, 2, 3, 4), (0.5, 1.0), (0.5,))
+    yield from (c for c in cases((6,), (0.5, 1.0), (0.5,)) if c.perturbation == "any")
+    yield from (c for c in cases((1, 2, 4), (1.5,), ()) if c.claim in ("B1'", "B1'.fstar"))
+    yield from (
+        Case(claim=claim, T=T, h=0.5, m=0.5 * ROUND, perturbation="any")
+        for claim in ("A4.strong", "A4.strong-linear", "B4", "B4'")
+        for T in (1, 2, 3, 4, 6)
+    )
 
 
 def _at(T: int, h: float, kind: Any) -> Iterator[Case]:
@@ -53,13 +68,21 @@ def _at(T: int, h: float, kind: Any) -> Iterator[Case]:
             yield from (Case(claim=c, m=m, **shared) for c in ("A4.strong", "A4.strong-linear"))
     forms: tuple[dict[str, Any], ...] = ({"decrease": "measured"}, {"sharp": True})
     if h < 2:
-        yield from (Case(claim="B1'", **form, **shared) for form in (*forms, {}))
+        yield from (Case(claim="B1'", decrease=decrease, **shared) for decrease in ("measured", "minimum"))
+        yield Case(claim="B1'.fstar", **shared)
     if h + m < 2:
         yield Case(claim="B4'", m=m, **shared)
     if h <= 1:
         yield from (Case(claim="B1", **form, **shared) for form in forms)
         yield from (Case(claim="B3", rho=HALF, **form, **shared) for form in forms)
         yield Case(claim="B4", m=m, **shared)
+
+
+def _momentum(T: int, beta: float, kind: Any) -> Iterator[Case]:
+    limit = (1 - beta) ** 2 / (1 + beta) * (1 - 2.0**-50)  # less what rounding may add
+    for part in PARTS:
+        for decrease in ("measured", "minimum"):
+            yield Case(claim="B9", T=T, h=part * limit, beta=beta, perturbation=kind, decrease=decrease)
 
 
 @functools.cache

@@ -38,6 +38,29 @@ def _b1_weights(h: Fraction, T: int) -> Any:
                   "P2": sum((q**2 for q in ps), zero) / T, "sigma2": zero}
 
 
+def _norms(h: Fraction, T: int, part: Fraction | Decimal, rule: str) -> Any:
+    """B1'.fstar's sides from w_0 = part rho for p_t = rho sign(w_t) (SAM) or its opposite, in decimal numbers."""
+    step, curve, rho = (Decimal(x.numerator) / x.denominator for x in (h, L, RHO))
+    w = rho * (part if isinstance(part, Decimal) else Decimal(part.numerator) / part.denominator)
+    gap, total, zero = curve / 2 * w**2, Decimal(0), Decimal(0)
+    for _ in range(T):
+        total += (curve * w) ** 2
+        w -= step * (w + sign(w) * (rho if rule == "sam" else -rho))
+    return (total / T).sqrt(), {"eta": step / curve, "L": curve, "gap": gap, "P2": [rho**2] * T, "sigma2": zero}
+
+
+@attained("B1'.fstar", "f = L w^2/2, SAM with 1 <= h < 2 from |w_0| <= rho h/(2 - h)", own=True,
+          h=(Fraction(1), Fraction(5, 4), Fraction(3, 2), Fraction(7, 4)), T=(1, 2, 8), part=(Fraction(1),))
+def _b1_from_minimum_sam(h: Fraction, T: int, part: Fraction | Decimal) -> Any:
+    return _norms(h, T, part, "sam")
+
+
+@attained("B1'.fstar", "f = L w^2/2, p_t = -rho sign(w_t), from |w_0| <= rho", own=False,
+          h=H, T=(1, 2, 8), part=(Fraction(1, 10), Fraction(1)))
+def _b1_from_minimum(h: Fraction, T: int, part: Fraction | Decimal) -> Any:
+    return _norms(h, T, part, "opposite")
+
+
 @attained("B3", "f = L w^2/2, R2 as measured", own=True, h=H, T=(1, 2, 8, 30))
 def _b3(h: Fraction, T: int) -> Any:
     w, p, y = _parabola(h, T)
@@ -82,6 +105,15 @@ def _b5_sam(h: Fraction, T: int) -> Any:
     return L * abs(path(h, T, rule="sam", w0=start)[T][0]), {"L": L, "h": h, "rho": RHO}
 
 
+@attained("B5.lower", "f = mu w^2/2, SAM on its cycle", own=True,
+          m=(Fraction(1, 100), Fraction(1, 2), Fraction(3, 4)))
+def _b5_lower(m: Fraction) -> Any:
+    h, mu, rho = (Decimal(x.numerator) / x.denominator for x in (m, L, RHO))
+    before = rho * h / (2 - h)
+    after = before - h * (before + rho)
+    return mu * max(abs(before), abs(after)), {"eta": h / mu, "mu": mu, "rho": rho}
+
+
 @attained("B6.distance", "f = L w^2/2, any step of S2-SAM but the first", own=True, h=(Fraction(1, 2),), t=(1, 15))
 def _b6(h: Fraction, t: int) -> Any:
     w, p = path(h, t)[t]
@@ -109,3 +141,10 @@ def _b7_independent(N: int) -> Any:
     bias = independent_batches(N, L, RHO)
     as_decimal = lambda x: Decimal(x.numerator) / x.denominator  # noqa: E731
     return as_decimal(bias), {"L": as_decimal(L), "rho": as_decimal(RHO)}
+
+
+@attained("B9", "f = L w^2/2, p_t = -w_t: the gradient is 0 at y and the weights stay", own=False,
+          share=(Fraction(1, 2), Fraction(1)), beta=(Fraction(1, 2), Fraction(9, 10)), T=(1, 8))
+def _b9(share: Fraction, beta: Fraction, T: int) -> Any:
+    eta = share * (1 - beta) ** 2 / ((1 + beta) * L)
+    return (L * W0) ** 2, {"eta": eta, "beta": beta, "L": L, "gap": Fraction(0), "T": T, "P2": W0**2, "sigma2": 0}

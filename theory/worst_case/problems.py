@@ -27,20 +27,22 @@ class Case:
     Attributes:
         claim: label of the claim whose left side is maximised.
         T: number of steps. h: eta L. m: eta mu, 0 where the claim has no mu. rho: radius, in the units of the module.
+            beta: momentum, 0 but for B9.
         perturbation: "any" vector of norm <= rho at each step; "mean", of root mean square <= rho; "stale", of norm
             <= rho, <p_t, g_{t-1}> >= 0 and p_0 = 0, which contains S2-SAM's (A4: and <p_t, grad f(w_t)> >= 0 for
             SAM's), so that the value is an upper bound for these methods.
-        decrease: where the claim has a Delta (B1, B1') or R2 (B3), whether 1 bounds f(w_0) - f*, or the measured
-            f(w_0) - f(w_T) (||w_0 - w*||^2, or that less ||w_T - w*||^2).
+        decrease: where the claim has a Delta (B1, B1', B9) or R2 (B3), whether 1 bounds f(w_0) - f*, or the measured
+            f(w_0) - f(w_T) (B9: f(z_T); B3: ||w_0 - w*||^2, or that less ||w_T - w*||^2).
         changing: A4 only, whether the function may change from step to step.
-        sharp: B1, B1' and B3 with decrease "minimum", the form in which p_{T-1} drops out of P^2: B1's second sum
-            stops at T - 2 and B3's is left out.
+        sharp: B1 and B3 with decrease "minimum", the form in which p_{T-1} drops out of P^2: B1's second sum stops at
+            T - 2 and B3's is left out. (For B1' it is B1'.fstar.)
     """
 
     claim: str
     T: int
     h: float
     m: float = 0.0
+    beta: float = 0.0
     rho: float = 1.0
     perturbation: Perturbation = "any"
     decrease: Decrease = "minimum"
@@ -56,7 +58,9 @@ class Case:
                 f"perturbation must be one of {get_args(Perturbation)} and decrease one of {get_args(Decrease)}, "
                 f"got {self.perturbation!r} and {self.decrease!r}"
             )
-        last = self.claim in ("B1", "B1'", "B3") and self.perturbation != "mean" and self.decrease == "minimum"
+        if self.claim == "B1'.fstar" and self.decrease != "minimum":
+            raise ValueError(f"decrease must be 'minimum' for B1'.fstar, got {self.decrease!r}")
+        last = self.claim in ("B1", "B3") and self.perturbation != "mean" and self.decrease == "minimum"
         if self.sharp and not last:
             raise ValueError(f"sharp must be False unless the last perturbation drops out, got True for {self}")
         CLAIMS[self.claim](**self.constants)
@@ -71,7 +75,8 @@ class Case:
             p2[-1] = 0.0
         every = {
             "h": self.h, "m": self.m, "rho": self.rho, "T": self.T, "eta": self.h, "L": 1.0, "mu": self.m / self.h,
-            "gap": 1.0, "R2": 1.0, "sigma2": 0.0, "P2": p2 if self.claim in ("B4.path", "B4'") else sum(p2) / self.T,
+            "beta": self.beta, "gap": 1.0, "R2": 1.0, "sigma2": 0.0,
+            "P2": p2 if self.claim in ("B1'.fstar", "B4'") else sum(p2) / self.T,
         }
         return {name: every[name] for name in CLAIMS[self.claim].constants}
 
@@ -83,13 +88,13 @@ class Case:
     @property
     def power(self) -> int:
         """2 where the claim bounds a root: the problem then maximises the square of the left side."""
-        return 2 if self.claim in ("A4.smooth", "A4.convex-linear", "A4.strong-linear", "B1'") else 1
+        return 2 if self.claim in ("A4.smooth", "A4.convex-linear", "A4.strong-linear", "B1'", "B1'.fstar") else 1
 
     @property
     def problem(self) -> "Case":
         """The case that stands for all with this problem, whose bounds may differ."""
-        claim = {"A4.convex-linear": "A4.convex", "A4.strong-linear": "A4.strong"}.get(self.claim, self.claim)
-        return replace(self, claim=claim, sharp=self.sharp and claim != "B1'")
+        shared = {"A4.convex-linear": "A4.convex", "A4.strong-linear": "A4.strong", "B1'.fstar": "B1'"}
+        return replace(self, claim=shared.get(self.claim, self.claim))
 
     def options(self) -> dict[str, Any]:
         """The case as a plain dictionary."""
@@ -99,14 +104,15 @@ class Case:
 Build = Callable[[Any, Case], Any]
 
 
-def _run(pep: Any, case: Case, f: Any, w: Any) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
-    """Points w_0 ... w_T and gradients at y_t of one run of f; further, values and gradients of f at w_t, p_t."""
+def _run(pep: Any, case: Case, f: Any, w: Any) -> tuple[list[Any], list[Any], list[Any]]:
+    """Points w_0 ... w_T, gradients at y_t, and pairs of gradient and value at w_t; where beta > 0, w_T is z_T."""
     from PEPit import Point
 
     ws: list[Any] = [w]
     bs: list[Any] = []
     kept: list[Any] = []
     ps: list[Any] = []
+    v = 0 * w
     for t in range(case.T):
         p = 0 * w if case.perturbation == "stale" and t == 0 else Point()
         if case.perturbation != "mean":
@@ -116,10 +122,13 @@ def _run(pep: Any, case: Case, f: Any, w: Any) -> tuple[list[Any], list[Any], li
         kept.append(f.oracle(ws[-1]))
         bs.append(f.gradient(ws[-1] + p))
         ps.append(p)
-        ws.append(ws[-1] - case.h * bs[-1])
+        v = case.beta * v + bs[-1]
+        ws.append(ws[-1] - case.h * v)
     if case.perturbation == "mean":
         pep.add_constraint(sum(p**2 for p in ps) <= case.T * case.rho**2)
-    return ws, bs, kept, ps
+    if case.beta:
+        ws[-1] = ws[-1] - case.h * case.beta / (1 - case.beta) * v
+    return ws, bs, kept
 
 
 def _bounded_below(pep: Any, f: Any, value: Any) -> None:
@@ -129,12 +138,12 @@ def _bounded_below(pep: Any, f: Any, value: Any) -> None:
 
 
 def _nonconvex(pep: Any, case: Case) -> Any:
-    """B1 and B1': the mean of ||grad f(w_t)||^2, in B1 with (1 - h) times that of ||grad f(y_t)||^2."""
+    """B1, B1' and B9: the mean of ||grad f(w_t)||^2, but for B1' with its share of that of ||grad f(y_t)||^2."""
     from PEPit import Expression
     from PEPit.functions import SmoothFunction
 
     f = pep.declare_function(SmoothFunction, L=1.0)
-    ws, bs, kept, _ = _run(pep, case, f, pep.set_initial_point())
+    ws, bs, kept = _run(pep, case, f, pep.set_initial_point())
     if case.decrease == "measured":
         pep.add_constraint(kept[0][1] - f.value(ws[-1]) <= 1)
     else:
@@ -142,8 +151,9 @@ def _nonconvex(pep: Any, case: Case) -> Any:
         _bounded_below(pep, f, lowest)
         pep.add_constraint(kept[0][1] - lowest <= 1)
     total = sum(a**2 for a, _ in kept)
-    if case.claim == "B1":
-        total += (1 - case.h) * sum(b**2 for b in (bs[:-1] if case.sharp else bs))
+    if case.claim != "B1'":
+        share = 1 - case.h * (1 + case.beta) / (1 - case.beta) ** 2
+        total += share * sum(b**2 for b in (bs[:-1] if case.sharp else bs))
     return total / case.T
 
 
@@ -154,7 +164,7 @@ def _convex(pep: Any, case: Case) -> Any:
     f = pep.declare_function(SmoothConvexFunction, L=1.0)
     best = f.stationary_point()
     start = pep.set_initial_point()
-    ws, bs, kept, _ = _run(pep, case, f, start)
+    ws, bs, kept = _run(pep, case, f, start)
     moved = (start - best) ** 2 - ((ws[-1] - best) ** 2 if case.decrease == "measured" else 0)
     pep.add_constraint(moved <= 1)
     weight = 0 if case.sharp else (1 - case.h) / 2
@@ -167,7 +177,7 @@ def _polyak(pep: Any, case: Case) -> Any:
     from PEPit.functions import SmoothFunction
 
     f = pep.declare_function(SmoothFunction, L=1.0)
-    ws, _, kept, _ = _run(pep, case, f, pep.set_initial_point())
+    ws, _, kept = _run(pep, case, f, pep.set_initial_point())
     last, best = f.value(ws[-1]), Expression()
     _bounded_below(pep, f, best)
     for _, gradient, height in f.list_of_points:
@@ -218,6 +228,7 @@ def _pair(pep: Any, case: Case) -> Any:
 
 PROBLEMS: dict[str, Build] = {
     **dict.fromkeys(("A4.smooth", "A4.convex", "A4.convex-linear", "A4.strong", "A4.strong-linear"), _pair),
-    "B1": _nonconvex, "B1'": _nonconvex, "B3": _convex, "B4": _polyak, "B4'": _distance,
+    **dict.fromkeys(("B1", "B1'", "B1'.fstar", "B9"), _nonconvex),
+    "B3": _convex, "B4": _polyak, "B4'": _distance,
 }
 """What builds the problem of a claim: it takes a PEPit.PEP and a `Case` and returns the expression to maximise."""

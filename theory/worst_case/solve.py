@@ -53,7 +53,8 @@ class WorstCase:
     def doubt(self) -> float:
         """How far the ratio (its square, where the problem maximises a square) may be off: duality gap and residuals.
 
-        Residuals are weighed by 1, which no theorem supports; a ratio above 1 + doubt calls for an investigation, and
+        Residuals are weighed by 1, which no theorem supports: for A4.smooth at h = 1.75 and T = 8 the ratio found is
+        0.93 with a doubt of 5e-5, while an instance attains 1. A ratio above 1 + doubt calls for an investigation, and
         is no counterexample before an instance is run in exact arithmetic.
         """
         scale = self.bound**self.case.power

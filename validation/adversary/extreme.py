@@ -1,13 +1,13 @@
 """What a search ends with: the tightest run or a counterexample, as numbers and as code that a reader can paste."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from theory import CLAIMS, Claim
-from validation.adversary.spaces import around
+from validation.adversary.spaces import SPACES, around
 from validation.adversary.trials import Question, Trial, measured, proven
 from validation.instances import Problem
 from validation.judge import Outcome, Tally, Verdict
@@ -73,6 +73,13 @@ def replay(
     return outcome_of(question, trial)
 
 
+def again(kept: Mapping[str, Any]) -> Outcome:
+    """Repeat a stored run (`Extreme.instance`), at the registered claim as it is now."""
+    problem = SPACES[kept["space"]].build(**kept["data"])
+    options = {name: kept[name] for name in ("start", "h", "rho", "T", "draws", "beta")}
+    return replay(kept["claim"], kept["rule"], problem, **options)
+
+
 @dataclass(frozen=True)
 class Extreme:
     """The end of a search.
@@ -104,6 +111,23 @@ class Extreme:
     def ratio(self) -> float:
         """Measured over bound, as `validation.judge` defines it; above 1 exactly for a counterexample."""
         return self.outcome.ratio
+
+    def instance(self) -> dict[str, Any]:
+        """Return the run as JSON values, for `again`; only a registered claim, measure, rule and space can be stored.
+
+        Raises:
+            ValueError: when one of them is the caller's.
+        """
+        q, t = self.question, self.trial
+        own = MEASURES.get(q.claim.label) is not q.measure or not isinstance(q.rule, str) or t.space.given
+        if own or CLAIMS.get(q.claim.label) is not q.claim:
+            raise ValueError(f"claim, measure, rule and problem must be registered to be stored, got {q.claim.label}")
+        draws = None if t.draws is None or not q.measure.per_step else t.draws[: q.count, 0].tolist()
+        return {
+            "claim": q.claim.label, "rule": q.rule, "space": t.space.name,
+            "data": {name: value.tolist() for name, value in t.data.items()}, "start": t.start.tolist(),
+            "h": float(t.h), "rho": float(t.rho), "T": q.count, "beta": q.beta, "draws": draws, "ratio": self.ratio,
+        }  # fmt: skip
 
     def code(self) -> str:
         """Return Python that repeats the run; it names `claim`, `measure`, `rule` or `problem` where they are yours."""

@@ -33,6 +33,7 @@ RATE = 0.1  # Adam's first step, in free coordinates of size about 1
 ATTAINED = 1 - 1e-6  # ratio from which nothing is left to climb, unless the claim is false
 TIE = 1e-9  # ratios that near are equal
 SUSPECTS = 4  # runs of a batch that are repeated in 50 digits
+SHORT = 5  # steps of the longest run
 LONGEST_TREE = 3  # steps of runs of which all sample paths are run
 STEEP, FAR = 1e6, 1e300  # limits of slopes, and of what SciPy sees
 
@@ -45,7 +46,7 @@ def search(
     budget: int = 10_000,
     families: Sequence[str | Space] | None = None,
     dimensions: Sequence[int] = (1, 2, 3),
-    count: int = 5,
+    count: int = SHORT,
     fixed: Mapping[str, int | float] | None = None,
     measure: Measure | None = None,
     beta: float | None = None,

@@ -13,7 +13,8 @@ from validation.confirm import confirmed
 from validation.instances import Problem
 from validation.judge import Judged, judge
 from validation.measures import Measure, Measured
-from validation.trajectories import Rule, Run, record, sample_paths, steps
+from validation.streams import stream
+from validation.trajectories import Rule, Run, record, sample_paths
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,11 @@ def measured(question: Question, trial: Trial, problem: Problem) -> Iterator[tup
         samples = sample_paths(problem.samples, q.count, problem.size)
     fixed: dict[str, Any] = {"eta": eta.repeat_interleave(leaves), "rho": rho.repeat_interleave(leaves)}
     fixed |= {"count": q.count, "samples": samples, "beta": q.beta}
-    names: Sequence[Any] = ("s2sam", "sam") if q.rule == "pair" else (q.rule,)
-    runs = [steps(batch, name, w, **fixed) for name in names]
-    stream = zip(*runs, strict=True) if q.rule == "pair" else runs[0]
+    run = stream(q.rule, batch, w, schedule=m.schedule, **fixed)
     if m.per_step:
-        found = ((t, m.evaluate(s)) for t, s in enumerate(stream) if t < q.count)
+        found = ((t, m.evaluate(s)) for t, s in enumerate(run) if t < q.count)
     else:
-        whole = Run(problem, q.rule, eta, rho, record(stream, m.probes, leaves=leaves), q.count)
+        whole = Run(problem, q.rule, eta, rho, record(run, m.probes, leaves=leaves), q.count)
         found = ((T, m.evaluate(whole.until(T))) for T in range(1, q.count + 1))
     yield from ((t, x) for t, x in found if x is not None)
 

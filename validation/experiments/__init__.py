@@ -1,7 +1,10 @@
 """The experiments: each module states its protocol in its docstring and registers functions that yield rows."""
 
 from validation.experiments import (
+    alignment,
+    certificates,
     curves,
+    expectation,
     extremes,
     floors,
     generalisation,
@@ -11,10 +14,14 @@ from validation.experiments import (
     orbits,
     schedules,
     sweep,
+    worst_case,
 )
 
 __all__ = [
+    "alignment",
+    "certificates",
     "curves",
+    "expectation",
     "extremes",
     "floors",
     "generalisation",
@@ -24,4 +31,5 @@ __all__ = [
     "orbits",
     "schedules",
     "sweep",
+    "worst_case",
 ]

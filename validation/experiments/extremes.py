@@ -10,11 +10,14 @@ allowances.
 from collections.abc import Iterator
 
 from validation.adversary import search
+from validation.adversary.hunt import SHORT
 from validation.cells import Row, experiment
 from validation.experiments.sweep import outcome_row
 from validation.measures import MEASURES
 
-RULES = ("s2sam", "sam", "sam-same-batch", "pair")  # SGD is the first two at rho = 0
+SLICE = 0.5  # the step size h at which searches stand beside exact worst cases
+RULES = ("s2sam", "sam", "sam-same-batch", "s2sam-turned", "pair", "masked")  # SGD is the first two at rho = 0
+LONG = {"B5.sam": 200}  # steps, where a limit must be reached; elsewhere the default of `search`
 
 
 def questions(labels: list[str]) -> list[tuple[str, str]]:
@@ -23,9 +26,9 @@ def questions(labels: list[str]) -> list[tuple[str, str]]:
 
 
 @experiment
-def extreme(*, label: str, rule: str, budget: int, seed: int) -> Iterator[Row]:
-    """Yield one row: the end of the search."""
-    found = search(label, rule, budget=budget, seed=seed)
+def extreme(*, label: str, rule: str, budget: int, seed: int, held: dict[str, float] | None = None) -> Iterator[Row]:
+    """Yield one row: the end of the search, over all constants or with those in `held` (h, rho) fixed."""
+    found = search(label, rule, budget=budget, seed=seed, fixed=held, count=LONG.get(label, SHORT))
     measure = found.question.measure
     yield outcome_row(
         found.outcome,
@@ -36,9 +39,11 @@ def extreme(*, label: str, rule: str, budget: int, seed: int) -> Iterator[Row]:
         counts={str(found.verdict): found.compared},
         median=found.typical,
         runs=found.runs,
+        steps=found.compared,
+        held=held or {},
         x=list(found.by_T),
         y=[top for _, top in found.by_T.values()],
         median_y=[middle for middle, _ in found.by_T.values()],
-        code=found.code(),
+        program=found.code(),
         exact_mean=not measure.per_step and found.trial.problem().samples > 1,
     )

@@ -52,6 +52,7 @@ def _row(
         "ratio": ratio,
         "median": ratio,
         "n": n,
+        "steps": T,
         "counts": {str(verdict): n},
         "constants": {"L": L, "h": h, "rho": rho, "w0": w0},
         "at": {"h": h, "rho": rho, "T": T},

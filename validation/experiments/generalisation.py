@@ -12,7 +12,7 @@ make the prior, each of which was changed after a look at the bounds on these da
 mappings, three grids, three noises and two numbers of steps, 54 protocols, counted afterwards; the bound is taken at
 delta/TRIED, TRIED = 64, so that it holds for all of them at once, and for the one kept. How w is trained on S needs
 no such care, the bound holds for every w: the cross-entropy of the noisy network plus PULL ||w - w_0||^2/(2 n s^2),
-the trade that C1' itself makes. Its s is chosen on `PILOT` draws, and the bound then takes fresh ones.
+the trade that C1' itself makes. Its s is chosen on at most `PILOT` draws, and the bound then takes fresh ones.
 
 C1 is evaluated at the same w, its maximum over the ball replaced by one ascent step, which can only lower it. L_D is
 estimated on the held-out examples, of which the trials have seen the errors too; Hoeffding's inequality at 1 % is the
@@ -149,7 +149,8 @@ def _rows(
     n, J = len(sample), len(GRID)
     constants = {"dist2": float((w - w0).square().sum()), "n": n, "J": J, "masks": masks, "draws": draws}
     constants |= {"delta": DELTA / TRIED, "delta2": DELTA}
-    pilot = {s: noisy_error(net, w, mask, sample, s, PILOT, seed + 2) for s in GRID}
+    few = min(PILOT, draws // 10)
+    pilot = {s: noisy_error(net, w, mask, sample, s, few, seed + 2) for s in GRID}
     s = min(GRID, key=lambda s: CLAIMS["C1'"](loss=pilot[s], s=s, **constants))
     constants |= {"s": s, "loss": noisy_error(net, w, mask, sample, s, draws, seed + 3)}
     divergence, union = constants["dist2"] / (2 * s**2), math.log(2 * math.sqrt(n) * J * TRIED / DELTA)
@@ -194,6 +195,7 @@ def _row(
         "ratio": ratio,
         "median": ratio,
         "n": 1,
+        "steps": 1,
         "counts": {str(verdict): 1},
         "constants": constants,
         "terms": terms,

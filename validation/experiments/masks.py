@@ -81,7 +81,7 @@ def mask_changing(
         return Measured(m.value, {**m.constants, "jumps": jumps}, m.scale)
 
     measure = Measure(rules=("s2sam",), evaluate=evaluate, probes=probes)
-    tally = Tally(CLAIMS["B8.changing"], measure, problem.width)
+    tally = Tally(CLAIMS["B8.changing"], measure, problem.width, weight=count)
     tally.add(evaluate(run), count)
     outcome = tally.outcome(
         torch.arange(size),

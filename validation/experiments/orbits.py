@@ -1,14 +1,18 @@
 """B10: where S2-SAM ends at constant radius on quadratics of two dimensions and more.
 
-Protocol. `orbit_isotropic`: f = (L/2)||w||^2, from a random start and a random unit direction d_{-1}, every (h, rho);
-the mean square gradient is read at several horizons. `orbit_search`: quadratics in their axes, L = rho = 1, a search
-for a run that ends below max(1 - q, sqrt(h)), the conjecture. In each round every h has `size` runs from random starts;
-in the first, q is uniform in [Q, 1); in the next, the spectra are drawn around the tenth that came lowest. limsup
-||grad f(w_t)|| is estimated by the maximum over the last half of the run. A run approaches its limit set within some
-1/(h q) steps, so one that ends below the conjecture is repeated `LONGER` times as long; what the maximum still changes
-between the third quarter of the run and the last half is allowed as slack.
+Protocol. `orbit_isotropic`: f = (L/2)||w||^2, from a random start and a unit direction d_{-1}, the first axis (any
+other is a rotation of it), every (h, rho); the mean square gradient is read at several horizons. `orbit_search`:
+quadratics in their axes, L = rho = 1, a search for a run that ends below max(1 - q, sqrt(h)), the conjecture. In each
+round every h has `size` runs from random starts; in the first, q is uniform in [Q, 1); in the next, the spectra are
+drawn around the tenth that came lowest. limsup ||grad f(w_t)|| is estimated by the maximum over the last half of the
+run. A run approaches its limit set within some 1/(h q) steps, so one that ends below the conjecture is repeated
+`LONGER` times as long; what the maximum still changes between the third quarter of the run and the last half is allowed
+as slack. `orbit_limit`: the conjecture's second half, the same estimate over (1 - q) as h is halved again and again, q
+held; it should tend to 1. No finite h refutes a limit, so these rows have no verdict: they hold the excess over 1, and
+the slope of its logarithm over the last halving of h, which a limit of 1 makes positive in the end.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -16,70 +20,30 @@ from torch import Generator, Tensor
 
 from theory import CLAIMS
 from validation.cells import Row, experiment
+from validation.check import examine
 from validation.draw import normal, quadratic
 from validation.experiments.sweep import outcome_row
-from validation.judge import Tally, Verdict, rounding_slack
-from validation.measures import Measure, Measured, mean
-from validation.measures.base import largest
+from validation.judge import Verdict, rounding_slack
+from validation.measures import MEASURES
 from validation.problems import Quadratic
-from validation.step import Step, dot, norm, scale, unit
-from validation.trajectories import Rule, Run, View, record, steps
+from validation.step import norm
+from validation.trajectories import steps
 
 Q = 0.1  # smallest second curvature of the search
 LONGER = 8
-
-
-def started(first: Tensor) -> Rule:
-    """Return S2-SAM with the directions `first`, (N, d), in place of the d_{-1} = 0 of its first step."""
-
-    def s2sam(view: View) -> Tensor:
-        return torch.where((view.g == 0).all(1, keepdim=True), first, view.g)
-
-    return s2sam
-
-
-def _side(s: Step) -> Tensor:
-    """Area of the parallelogram of w and d_{t-1}: the part of w off d."""
-    x, d = s.w - s.problem.center, unit(s.p)
-    return norm(x - scale(dot(x, d), d)) / s.rho
-
-
-PROBES = {
-    "a_sq": lambda s: dot(s.a, s.a),
-    "W": lambda s: s.dist_sq / s.rho**2,
-    "area": _side,
-    "size": lambda s: (s.problem.L * (norm(s.w) + norm(s.problem.center) + s.rho)) ** 2,
-}
-
-
-def isotropic_mean(run: Run) -> Measured:
-    """B10.isotropic's left side and constants; the logarithm magnifies the rounding of the area."""
-    L, W, area = run.problem.L, run.at("W", 0), run.at("area", 0)
-    constants = {"L": L, "h": run.eta * L, "rho": run.rho, "W": W, "area": area, "T": run.T}
-    return Measured(mean(run["a_sq"]), constants, largest(run["size"]) * (1 + (1 + W.sqrt()) / area / run.T))
+PATIENCE = 20  # length of a run in units of 1/(h q)
 
 
 @experiment
 def orbit_isotropic(
     *, size: int, dim: int, h: list[float], rho: list[float], count: int, horizons: list[int], seed: int
 ) -> Iterator[Row]:
-    """Yield one row for each h, rho and T: B10.isotropic over random starts and first directions."""
-    generator = Generator().manual_seed(seed)
-    problem = quadratic(size, dim, generator=generator, kind="isotropic")
-    w, first = problem.start(generator, 1.0), unit(normal(size, dim, generator=generator))
-    measure = Measure(rules=("s2sam",), evaluate=isotropic_mean, probes=PROBES)
-    for step in h:
-        for radius in rho:
-            fixed = {"eta": step / problem.L, "rho": torch.full_like(problem.L, radius)}
-            rule = started(first)
-            records = record(steps(problem, rule, w, count=count, **fixed), PROBES)
-            whole = Run(problem, rule, fixed["eta"], fixed["rho"], records, count)
-            for T in horizons:
-                tally = Tally(CLAIMS["B10.isotropic"], measure, problem.width)
-                tally.add(isotropic_mean(whole.until(T)), T)
-                at = {"h": step, "rho": radius, "T": T, "dim": dim}
-                outcome = tally.outcome(torch.arange(size), problem, rule, lambda *_: True, at)
-                yield outcome_row(outcome, family="isotropic", seed=seed)
+    """Yield one row for each h, rho and T: B10.isotropic over random starts."""
+    problem = quadratic(size, dim, generator=Generator().manual_seed(seed), kind="isotropic")
+    measures = {"B10.isotropic": MEASURES["B10.isotropic"]}
+    run = {"h": h, "rho": rho, "count": count, "horizons": horizons, "seed": seed + 1}
+    for outcome in examine(problem, "s2sam-turned", measures, **run):
+        yield outcome_row(outcome, family="isotropic", seed=seed) | {"at": {**outcome.at, "dim": dim}}
 
 
 def tails(spectrum: Tensor, w: Tensor, h: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -147,9 +111,32 @@ def orbit_search(*, dim: int, size: int, h: list[float], rounds: int, count: int
             "constants": {"L": 1.0, "h": value, "rho": 1.0, "q": float(at_q[i])},
             "at": {"h": value, "rho": 1.0, "T": count, "dim": dim},
             "t": count,
+            "steps": n * count,
             "seed": seed,
             "series": "search",
             "x": at_q.tolist(),
             "y": last.tolist(),
             "lowest": [row[k] for row in lowest],
         }
+
+
+@experiment
+def orbit_limit(*, dim: int, size: int, q: list[float], halvings: int, seed: int) -> Iterator[Row]:
+    """Yield one row for each q: the excess of limsup ||grad f||/((1 - q) L rho) over 1 against h = 1/2, 1/4, ..."""
+    generator = Generator().manual_seed(seed)
+    at_q = torch.tensor(q, dtype=torch.float64).repeat_interleave(size)
+    steps_of = [0.5**k for k in range(1, halvings + 1)]
+    columns, taken = [], 0
+    for h in steps_of:
+        count = math.ceil(PATIENCE / (h * min(q)))
+        spectrum, w = spectra(at_q, dim, generator), normal(len(at_q), dim, generator=generator)
+        last, _ = tails(spectrum, w, torch.full_like(at_q, h), count)
+        columns.append((last / (1 - at_q) - 1).view(len(q), size))
+        taken += size * count
+    for k, value in enumerate(q):
+        tops, middles = ([float(f(column[k])) for column in columns] for f in (torch.amax, torch.median))
+        yield {
+            "claim": "B10.conjecture", "problem": "axes", "family": "axes", "rule": "s2sam", "series": "limit",
+            "at": {"rho": 1.0, "dim": dim, "q": value}, "seed": seed, "x": steps_of, "y": tops, "median_y": middles,
+            "slope": math.log2(tops[-2] / tops[-1]), "steps": taken,
+        }  # fmt: skip

@@ -24,13 +24,17 @@ def outcome_row(outcome: Outcome, **extra: object) -> Row:
     return {**asdict(outcome), "verdict": str(outcome.verdict), **extra}
 
 
-def applicable(labels: list[str], rule: str, problem, enumerate_samples: bool, beta: float = 0.0) -> dict:
-    """Return the measures that speak of this rule, momentum and problem; in expectation, those of whole runs only."""
+def applicable(
+    labels: list[str], rule: str, problem, enumerate_samples: bool, beta: float = 0.0, schedule: str = ""
+) -> dict:
+    """Return the measures that speak of these runs and this problem; in expectation, those of whole runs only."""
     name = SHIPPED.get(rule, rule)
     chosen = {}
     for label in labels:
         m = MEASURES.get(label)
-        if m is None or name not in m.rules or m.momentum != (beta > 0) or not m.applies(problem):
+        if m is None or name not in m.rules or m.momentum != (beta > 0) or m.schedule != schedule:
+            continue
+        if not m.applies(problem):
             continue
         in_mean = problem.samples > 1 and not m.per_step
         if in_mean == enumerate_samples:
@@ -61,15 +65,19 @@ def sweep(
     enumerate_samples: bool = False,
     sparsity: float = 0.0,
     beta: float = 0.0,
+    schedule: str = "",
 ) -> Iterator[Row]:
-    """Yield one row for each claim, h, rho (and T); with a sparsity, on the restrictions to random masks."""
+    """Yield one row for each claim, h, rho (and T); with a sparsity, on the restrictions to random masks.
+
+    A schedule (`streams.DECAY`) measures the claims that speak of it; h and rho are then its first.
+    """
     generator = torch.Generator().manual_seed(seed)
     problem = FAMILIES[family](size, generator)
     if sparsity:
         problem = problem.restrict(random_masks(problem.center.shape, sparsity, generator))
         family = f"{family}-masked"
     problem = problem.to(device)
-    measures = applicable(list(labels), rule, problem, enumerate_samples, beta)
+    measures = applicable(list(labels), rule, problem, enumerate_samples, beta, schedule)
     if not measures:
         return
     for outcome in examine(

@@ -1,5 +1,6 @@
 """Figures are pure functions of stored rows: re-drawing never re-runs."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,19 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from validation.figures import convergence, error, generalisation, limits, orbits, precision, training
+from validation.figures import (
+    alignment,
+    convergence,
+    error,
+    expectation,
+    generalisation,
+    limits,
+    orbits,
+    precision,
+    sandwich,
+    training,
+    worst_case,
+)
 from validation.figures.style import RC
 
 FIGURES: dict[str, Callable[[Sequence[dict[str, Any]]], Figure]] = {
@@ -23,7 +36,10 @@ FIGURES: dict[str, Callable[[Sequence[dict[str, Any]]], Figure]] = {
     "B3": convergence.b3,
     "B4": convergence.b4,
     "B4'": convergence.b4_distance,
+    "sandwich": sandwich.overview,
     "tightness": convergence.tightness,
+    "worst-case": worst_case.worst_case,
+    "expectation": expectation.expectation,
     "B5": limits.b5,
     "B6": limits.b6,
     "B7": limits.b7,
@@ -34,8 +50,10 @@ FIGURES: dict[str, Callable[[Sequence[dict[str, Any]]], Figure]] = {
     "C1'": generalisation.c1_sound,
     "low-precision": precision.low_precision,
 }
-# Figures about several claims, and of what no claim speaks about: beside which groups they are drawn.
-SUMMARY = {"tightness": ("A4", "B1'", "B4", "B4'"), "low-precision": ("A1",)}
+# about several claims; and what must not be empty, where () stands
+SUMMARY = {"sandwich": (), "tightness": ("A4", "B1'", "B4", "B4'"), "worst-case": (), "expectation": ()}
+NEEDED = {"sandwich": sandwich.known, "worst-case": worst_case.programs, "expectation": expectation.intervals}
+LADDER = "{}-sandwich"  # beside the figure of a group
 
 
 def file_name(figure: str) -> str:
@@ -52,11 +70,14 @@ def draw(rows: Sequence[dict[str, Any]], folder: Path, *, suffix: str = ".svg") 
         suffix: ".svg", or ".png" to look at one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    groups = {row["claim"].partition(".")[0] for row in rows}
+    groups = {row["claim"].partition(".")[0] for row in rows if row.get("series") not in ("worst-case", "certificate")}
     drawn: dict[str, Path] = {}
     for name, figure in FIGURES.items():
-        if not groups.intersection(SUMMARY.get(name, (name,))):
+        if not (NEEDED[name](rows) if name in NEEDED else groups.intersection(SUMMARY.get(name, (name,)))):
             continue
+        drawn[name] = _save(figure, rows, (folder / file_name(name)).with_suffix(suffix))
+    for group in sandwich.known(rows):
+        figure, name = functools.partial(sandwich.of_group, group=group), LADDER.format(group)
         drawn[name] = _save(figure, rows, (folder / file_name(name)).with_suffix(suffix))
     return drawn
 
@@ -64,6 +85,11 @@ def draw(rows: Sequence[dict[str, Any]], folder: Path, *, suffix: str = ".svg") 
 def draw_training(rows: Sequence[dict[str, Any]], path: Path) -> Path:
     """Draw the figure of training runs, from the rows that `s2sam train` stores, and return where."""
     return _save(training.training, rows, path)
+
+
+def draw_alignment(rows: Sequence[dict[str, Any]], path: Path) -> Path:
+    """Draw the figure of directions along training, from the rows of `validation.alignment`, and return where."""
+    return _save(alignment.alignment, rows, path)
 
 
 def _save(figure: Callable[[Sequence[dict[str, Any]]], Figure], rows: Sequence[dict[str, Any]], path: Path) -> Path:

@@ -5,11 +5,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from validation.figures.alignment import cosines
 from validation.figures.panels import checked, curves, pairs, ratio
-from validation.figures.style import BOUND, SERIES, canvas, groups, legend, look
+from validation.figures.style import BOUND, canvas, groups, legend, look
 
 Row = dict[str, Any]
-WINDOW = 9  # of the moving mean along training
 FAMILIES = ("strong", "cosine", "logcosh", "breast-cancer", "digits")
 
 
@@ -87,13 +87,8 @@ def a4(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def moving(values: Sequence[float]) -> list[float]:
-    """Return the centred moving mean over WINDOW values."""
-    return [sum(values[k : k + WINDOW]) / WINDOW for k in range(len(values) - WINDOW + 1)]
-
-
 def a5(rows: Sequence[Row]) -> Figure:
-    """What the loss at y exceeds f by; and the cosine that decides it, along the training of a network."""
+    """What the loss at y exceeds f by; and the cosine that decides it, in three stages of the training of a network."""
     figure, axes = canvas(3)
     mine = [r for r in checked(rows, "A5") if r["rule"] in ("s2sam", "sam")]
     pairs(axes[0], [r for r in mine if r["rule"] == "s2sam"], "at.rho", families=FAMILIES)
@@ -101,29 +96,13 @@ def a5(rows: Sequence[Row]) -> Figure:
         xlabel="radius rho", ylabel="|f(y) - f(w) - rho cos ||grad f(w)|||", title="A5: filled measured, open L rho^2/2"
     )
     legend(axes[0], loc="upper left")
-    series = [r for r in rows if r["claim"] == "A5" and r.get("series", "").endswith("full")]
-    names = {
-        "stale-full": ("previous step's gradient (S2-SAM)", SERIES[1], "-"),
-        "batch-full": ("same batch's gradient (SAM)", SERIES[0], "--"),
-    }
-    for panel, ((batch,), members) in zip(axes[1:], sorted(groups(series, "at.batch").items()), strict=False):
-        for row in members:
-            name, colour, line = names[row["series"]]
-            panel.plot(row["x"], row["y"], color=colour, linewidth=0.5, alpha=0.45)
-            panel.plot(
-                row["x"][WINDOW // 2 : 1 - (WINDOW + 1) // 2 or None],
-                moving(row["y"]),
-                color=colour,
-                linestyle=line,
-                linewidth=1.8,
-                label=name,
-            )
-        panel.axhline(0, color="black", linewidth=0.6)
-        panel.set(
-            xlabel="training step",
-            ylabel="cosine to the full gradient",
-            ylim=(-0.65, 1.05),
-            title=f"small CNN on digits, batch {batch} (mean of {WINDOW})",
-        )
-        legend(panel, loc="lower right")
+    series = groups([r for r in rows if r.get("series") == "alignment"], "at.batch")
+    for panel, ((batch,), members) in zip(axes[1:], sorted(series.items()), strict=False):
+        places = {row["stage"]: 2.0**k for k, row in enumerate(members)}
+        cosines(panel, members, lambda row, places=places: places[row["stage"]])
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(list(places.values()), list(places))
+        title = f"small CNN on digits, {100 * members[0]['at']['sparsity']:g} % zeros, batch {batch}"
+        panel.set(xlabel="part of the training", ylabel="cosine (95 % over seeds)", ylim=(-0.65, 1.05), title=title)
+        legend(panel, loc="lower left")
     return figure

@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 def checked(rows: Sequence[Row], label: str) -> list[Row]:
     """Return the rows that compare a measured number with the bound of this claim; those of searches stand apart."""
-    mine = [r for r in rows if r["claim"] == label and "bound" in r and r.get("series") != "extreme"]
+    mine = [r for r in rows if r["claim"] == label and "verdict" in r and r.get("series") != "extreme"]
     return [r for r in mine if r["verdict"] != "OUTSIDE_DOMAIN"]
 
 

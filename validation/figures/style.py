@@ -42,12 +42,12 @@ RC: dict[str, Any] = {
 }
 
 
-def canvas(columns: int = 2, height: float = 2.9) -> tuple[Figure, list[Axes]]:
-    """Return a figure of that many panels side by side, without a global state that another thread could share."""
+def canvas(columns: int = 2, height: float = 2.9, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return a figure of that many panels, row by row, without a global state that another thread could share."""
     options: Any = RC
     with mpl.rc_context(options):
         figure = Figure(figsize=(3.6 * columns, height), layout="constrained")
-        axes = figure.subplots(1, columns, squeeze=False)[0]
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
     return figure, list(axes)
 
 

@@ -17,11 +17,15 @@ ROOT_UNIT = 2.0**-26  # a root below this times the size of its argument's terms
 
 
 class Measured(NamedTuple):
-    """Left side of a claim, the constants of its right side, and the magnitude whose rounding error it carries."""
+    """Left side of a claim, the constants of its right side, and the magnitude whose rounding error it carries.
+
+    `speaks` is False for an instance of which the claim says nothing at this T: a limit that is not reached yet, say.
+    """
 
     value: Any
     constants: Mapping[str, Any]
     scale: Any
+    speaks: Any = True
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Measure:
     applies: Callable[[Any], bool] = lambda problem: True
     probes: Mapping[str, Probe] = field(default_factory=dict)  # empty: measured at every step
     momentum: bool = False  # whether the claim speaks of runs with a buffer, and of no others
-
+    schedule: str = ""  # of the steps and radii that the claim speaks of, a name in streams.DECAY; "": constant ones
     certificate: Callable[[Measured, Any], Any] = lambda measured, problem: 0  # what is uncertain in a known minimum
 
     @property
@@ -56,6 +60,15 @@ def measure(label: str, rules: tuple[str, ...] = ANY, **options: Any) -> Callabl
         return function
 
     return decorate
+
+
+def gain_error(h: Any, m: Any) -> Any:
+    """Return the relative error, in units of that of h and m, of K = (h + m - 2hm)/(2 - h - m), of A4.strong and B4'.
+
+    Near h = m = 1 both parts of the fraction are differences of numbers of size 1, and h = eta L is itself rounded.
+    """
+    top, rest = abs(h + m - 2 * h * m), abs(2 - h - m)
+    return 4 / (top + (top == 0)) + 4 / (rest + (rest == 0))
 
 
 def mean(values: Any) -> Any:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from theory import CLAIMS
 from theory.arithmetic import maximum, sqrt
-from validation.measures.base import ROOT_UNIT, Measured, largest, mean, measure
-from validation.step import Step, dot, norm, scale, unit
+from validation.measures.base import ROOT_UNIT, Measured, gain_error, largest, mean, measure
+from validation.step import dot, norm
 from validation.trajectories import Probe, Run
 
 _F: dict[str, Probe] = {
@@ -12,15 +13,15 @@ _F: dict[str, Probe] = {
     "noise": lambda s: s.problem.f_size(s.w) + norm(s.a) * norm(s.w),
     "p_sq": lambda s: dot(s.p, s.p),
 }
-_GRAD: dict[str, Probe] = {**_F, "a_sq": lambda s: dot(s.a, s.a), "b_sq": lambda s: dot(s.b, s.b)}
+DESCENT: dict[str, Probe] = {**_F, "a_sq": lambda s: dot(s.a, s.a), "b_sq": lambda s: dot(s.b, s.b)}
 _DIST: dict[str, Probe] = {
-    **_GRAD,
+    **DESCENT,
     "dist_sq": lambda s: s.dist_sq,
     "dist_noise": lambda s: s.dist_sq + sqrt(s.dist_sq) * (norm(s.w) + norm(s.problem.w_star)),
 }
 
 
-def _run_size(run: Run, name: str) -> Any:
+def largest_size(run: Run, name: str) -> Any:
     """Return the largest value of a probe over t = 0 .. T, the final state included: it enters Delta and may be far."""
     return maximum(largest(run[name]), run.at(name, -1))
 
@@ -29,7 +30,7 @@ def descent(run: Run, left: Any, L: Any = None) -> Measured:
     """Return a left side of B1's kind with B1's constants as realised: Delta = f(w_0) - f(w_T), P^2 = mean ||p||^2."""
     L, eta = run.problem.L if L is None else L, run.eta
     P2 = mean(run["p_sq"])
-    size = abs(left) + L**2 * P2 + 2 * _run_size(run, "noise") / (eta * run.T)
+    size = abs(left) + L**2 * P2 + 2 * largest_size(run, "noise") / (eta * run.T)
     constants = {
         "eta": eta,
         "L": L,
@@ -41,18 +42,18 @@ def descent(run: Run, left: Any, L: Any = None) -> Measured:
     return Measured(left, constants, size)
 
 
-@measure("B1", probes=_GRAD)
+@measure("B1", probes=DESCENT)
 def _b1(run: Run) -> Measured:
     return descent(run, mean(run["a_sq"]) + (1 - run.eta * run.problem.L) * mean(run["b_sq"]))
 
 
-@measure("B1.isotropic", probes=_GRAD, applies=lambda p: bool((p.mu == p.L).all() and (p.sigma2 == 0).all()))
+@measure("B1.isotropic", probes=DESCENT, applies=lambda p: bool((p.mu == p.L).all() and (p.sigma2 == 0).all()))
 def _b1_isotropic(run: Run) -> Measured:
     m = _b1(run)
     return Measured(m.value, {**m.constants, "mu": run.problem.mu}, m.scale)
 
 
-@measure("B1'", probes=_GRAD)
+@measure("B1'", probes=DESCENT)
 def _b1_weights(run: Run) -> Measured:
     m = descent(run, mean(run["a_sq"]))
     root, c, size = sqrt(m.value), m.constants, m.scale
@@ -64,7 +65,39 @@ def _b1_weights(run: Run) -> Measured:
     return Measured(root, c, root + shaken)
 
 
-@measure("B1''", ("sam-same-batch",), probes={**_GRAD, "mean_sq": lambda s: dot(s.mean_g, s.mean_g)})
+@measure(
+    "B1'.fstar",
+    probes=DESCENT,
+    applies=lambda p: _all_known(p.f_star),
+    # an error e of f* is one of sqrt(2 L e) of the path's first norm, and no step enlarges it
+    certificate=lambda measured, problem: sqrt(2 * problem.L * problem.certificate),
+)
+def _b1_from_minimum(run: Run) -> Measured:
+    p = run.problem
+    root, P2, noise = sqrt(mean(run["a_sq"])), list(run["p_sq"]), p.L * largest_size(run, "noise")
+    constants = {"eta": run.eta, "L": p.L, "gap": run.at("f", 0) - p.f_star, "P2": P2, "sigma2": p.sigma2}
+    size = root**2 + p.L**2 * mean(P2) + 2 * noise
+    least = ROOT_UNIT * sqrt(size) + (size == 0)  # see B1'
+    start = sqrt(maximum(2 * p.L * constants["gap"], 0 * root))
+    return Measured(root, constants, root + size / maximum(root, least) + noise / maximum(start, least))
+
+
+def _fstar_error(measured: Measured, problem: Any) -> Any:
+    """An error e of f* moves the bound by at most e/(2 gap) of it."""
+    bound = CLAIMS["B1'.fstar"].evaluate(**measured.constants)
+    return bound * problem.certificate / measured.constants["gap"]
+
+
+@measure("B1'.fstar", probes=DESCENT, applies=lambda p: _all_known(p.f_star), certificate=_fstar_error)
+def _b1_fstar(run: Run) -> Measured:
+    m, p = _b1_weights(run), run.problem
+    gap = run.at("f", 0) - p.f_star
+    constants = {"eta": run.eta, "L": p.L, "gap": gap, "P2": list(run["p_sq"]), "sigma2": p.sigma2}
+    bound, known = CLAIMS["B1'.fstar"].evaluate(**constants), maximum(gap, 0 * gap)
+    return Measured(m.value, constants, m.scale + bound * (run.at("noise", 0) + abs(p.f_star)) / (known + (known == 0)))
+
+
+@measure("B1''", ("sam-same-batch",), probes={**DESCENT, "mean_sq": lambda s: dot(s.mean_g, s.mean_g)})
 def _b1_same_batch(run: Run) -> Measured:
     L = run.problem.L_sample  # every sample's f must be smooth
     m = descent(run, mean(run["a_sq"]) + (1 - run.eta * L) * mean(run["mean_sq"]), L)
@@ -96,7 +129,7 @@ def _b3(run: Run) -> Measured:
     p, eta = run.problem, run.eta
     left = mean(run["f"]) - p.f_star + (1 - eta * p.L) / (2 * p.L) * mean(run["b_sq"])
     P2 = mean(run["p_sq"])
-    size = abs(left) + p.L * P2 + _run_size(run, "noise") + _run_size(run, "dist_noise") / (eta * run.T)
+    size = abs(left) + p.L * P2 + largest_size(run, "noise") + largest_size(run, "dist_noise") / (eta * run.T)
     constants = {
         "eta": eta,
         "L": p.L,
@@ -127,7 +160,7 @@ def _b4_path(run: Run) -> Measured:
     p = run.problem
     left, gap = run.at("f", -1) - p.f_star, run.at("f", 0) - p.f_star
     constants = {"eta": run.eta, "L": p.L, "mu": p.pl, "gap": gap, "P2": list(run["p_sq"]), "sigma2": p.sigma2}
-    return Measured(left, constants, abs(left) + _run_size(run, "noise") + p.L**2 / p.pl * largest(run["p_sq"]))
+    return Measured(left, constants, abs(left) + largest_size(run, "noise") + p.L**2 / p.pl * largest(run["p_sq"]))
 
 
 @measure("B4", probes=_F, applies=_has_pl, certificate=_minimum_error)
@@ -152,29 +185,6 @@ def _b4_distance(run: Run) -> Measured:
         "P2": list(run["p_sq"]),
         "sigma2": p.sigma2,
     }
-    return Measured(run.at("dist_sq", -1), constants, _run_size(run, "dist_noise") + p.L / p.mu * largest(run["p_sq"]))
-
-
-@measure("B5.lower", ("sam", "s2sam"), applies=lambda p: bool((p.mu > 0).all()))
-def _b5_lower(s: Step) -> Measured | None:
-    if s.previous is None or s.index is not None:
-        return None
-    before = s.previous
-    size = s.problem.L * (norm(s.w) + norm(before.w) + s.rho)
-    constants = {"eta": before.eta, "mu": s.problem.mu, "rho": norm(before.p)}
-    return Measured(maximum(norm(before.a), norm(s.a)), constants, size)
-
-
-@measure("B6", ("s2sam",))
-def _b6(s: Step) -> Measured | None:
-    before = s.previous
-    if before is None:
-        return None
-    shadow = before.y - scale(before.eta, before.g) + scale(s.rho, unit(before.g)) - before.p
-    size = norm(s.y) + norm(before.y) + before.eta * norm(before.g) + s.rho
-    return Measured(norm(s.y - shadow), {}, size)
-
-
-@measure("B6.distance", ("s2sam",))
-def _b6_distance(s: Step) -> Measured:
-    return Measured(norm(s.w - s.y), {"rho": s.rho}, norm(s.w) + s.rho)
+    size = largest_size(run, "dist_noise") + p.L / p.mu * largest(run["p_sq"])
+    size = size + CLAIMS["B4'"].evaluate(**constants) * gain_error(run.eta * p.L, run.eta * p.mu)
+    return Measured(run.at("dist_sq", -1), constants, size)

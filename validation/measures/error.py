@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from theory import CLAIMS
 from theory.arithmetic import maximum, sqrt
-from validation.measures.base import ROOT_UNIT, Measured, measure
+from validation.measures.base import ROOT_UNIT, Measured, gain_error, measure
 from validation.step import Step, dot, norm, unit
 from validation.trajectories import Probe, Run
 
@@ -95,6 +96,12 @@ def _pair_sq(run: Run) -> Measured:
     return Measured(e_sq, {"h": h, "m": m, "rho": run.rho, "T": run.T}, e_sq + (sqrt(e_sq) + run.rho) * size)
 
 
+def _pair_strong(run: Run) -> Measured:
+    m = _pair_sq(run)
+    bound = abs(CLAIMS["A4.strong"].evaluate(**m.constants))
+    return Measured(m.value, m.constants, m.scale + bound * gain_error(m.constants["h"], m.constants["m"]))
+
+
 def _pair(run: Run) -> Measured:
     m = _pair_sq(run)
     return Measured(sqrt(m.value), m.constants, sqrt(m.value) + run.at("size", -1))
@@ -123,7 +130,7 @@ def _strong(p: Any) -> bool:
 measure("A4.smooth", PAIR, probes=_PAIR_PROBES, applies=_deterministic)(_pair)
 measure("A4.convex", PAIR, probes=_PAIR_PROBES, applies=_convex)(_pair_sq)
 measure("A4.convex-linear", PAIR, probes=_PAIR_PROBES, applies=_convex)(_pair)
-measure("A4.strong", PAIR, probes=_PAIR_PROBES, applies=_strong)(_pair_sq)
+measure("A4.strong", PAIR, probes=_PAIR_PROBES, applies=_strong)(_pair_strong)
 measure("A4.strong-linear", PAIR, probes=_PAIR_PROBES, applies=_strong)(_pair)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from theory.arithmetic import minimum, sqrt
-from validation.measures.base import Measured, largest, measure
+from validation.measures.base import Measured, largest, mean, measure
 from validation.quadratics import Quadratic
-from validation.step import Step, dot, norm, unit
+from validation.step import Step, dot, norm, scale, unit
 from validation.trajectories import Run
 
 
@@ -62,3 +62,38 @@ def _b10_gap(run: Run) -> Measured:
         "T": run.T - begin,
     }
     return Measured(sqrt(largest(values)), constants, largest(run["size"]))
+
+
+def round_(p: Any) -> bool:
+    """Whether p is (L/2)||w - c||^2 in two dimensions or more, without noise."""
+    return isinstance(p, Quadratic) and p.dim > 1 and bool((p.mu == p.L).all())
+
+
+def _radius(s: Step) -> Any:
+    """Rho, the unit of length; 1 where it is 0, of which the claim does not speak."""
+    return s.rho + (s.rho == 0)
+
+
+def _area(s: Step) -> Any:
+    """Area of the parallelogram of (w_t - c)/rho and d_{t-1}: the part of w off d."""
+    x, d = s.w - s.problem.center, unit(s.p)
+    return norm(x - scale(dot(x, d), d)) / _radius(s)
+
+
+@measure(
+    "B10.isotropic",
+    ("s2sam-turned",),
+    applies=round_,
+    probes={
+        "a_sq": lambda s: dot(s.a, s.a),
+        "W": lambda s: s.dist_sq / _radius(s) ** 2,
+        "area": _area,
+        "size": lambda s: (s.problem.L * (norm(s.w) + norm(s.problem.center) + s.rho)) ** 2,
+    },
+)
+def _b10_isotropic(run: Run) -> Measured:
+    """The logarithm magnifies the rounding of the area."""
+    L, W, area = run.problem.L, run.at("W", 0), run.at("area", 0)
+    constants = {"L": L, "h": run.eta * L, "rho": run.rho, "W": W, "area": area, "T": run.T}
+    size = largest(run["size"]) * (1 + (1 + sqrt(W)) / (area + (area == 0)) / run.T)
+    return Measured(mean(run["a_sq"]), constants, size)

@@ -1,0 +1,161 @@
+"""The measurement of directions along a network's training: its oracle, its steps, its draws, its rows."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from s2sam import S2SAM
+from s2sam.sparse import RandomMask
+from validation.cells import EXPERIMENTS
+from validation.datasets import load
+from validation.directions import Sampling
+from validation.experiments import alignment
+from validation.experiments.alignment import MaskedLoss, batches, chosen, flat, moments
+from validation.models import CompactCNN
+
+N, RHO = 60, 0.05
+CLOSE = 1e-4  # relative: float32 gradients of some 60 images in another order of sums, u = 6e-8, at most 10^3 terms
+
+
+def trained(momentum=0.9, replacement=False):
+    """Return the oracle, the optimizer and the sampling of a small sparse run, as the experiment makes them."""
+    torch.manual_seed(3)
+    data = load("digits")
+    model = CompactCNN(width=4)
+    sparse = RandomMask(model, 0.5, "erk", 40, dense_first=True, seed=1)
+    opt = S2SAM(torch.optim.SGD(model.parameters(), lr=0.05, momentum=momentum, weight_decay=1e-3), rho=RHO)
+    sparse.attach(opt)
+    masks = sparse.masks
+    keep = [masks.get(name, torch.ones_like(p)).reshape(-1).float() for name, p in model.named_parameters()]
+    loss = MaskedLoss(model, data.x_train[:N], data.y_train[:N], torch.cat(keep))
+    return loss, opt, Sampling(N, 10, replacement)
+
+
+def test_the_oracle_is_the_network_image_by_image():
+    loss, _, _ = trained()
+    w, names = flat(loss.model), dict(loss.model.named_parameters())
+    each = []
+    for x, y in zip(loss.x, loss.y, strict=True):
+        gradient = torch.autograd.grad(cross_entropy(loss.model(x[None]), y[None]), list(names.values()))
+        each.append(torch.cat([g.reshape(-1) for g in gradients_masked(gradient, loss)]).double())
+    each = torch.stack(each)
+    full = each.mean(0)
+    assert float((loss.full(w) - full).norm()) < CLOSE * float(full.norm())
+    index = torch.tensor([3, 3, 50])  # with a sample twice, as drawn with replacement
+    batch = each[index].mean(0)
+    assert float((loss.batch(w, index) - batch).norm()) < CLOSE * float(batch.norm())
+    variance = float(((each - full) ** 2).sum(1).mean())
+    assert loss.variance(w) == pytest.approx(variance, rel=CLOSE)
+    assert loss.loss(w) == pytest.approx(cross_entropy(loss.model(loss.x), loss.y).item(), rel=CLOSE)
+    assert not loss.full(w)[loss.keep == 0].any()
+
+
+def gradients_masked(gradients, loss):
+    sizes = [g.numel() for g in gradients]
+    return [g.reshape(-1) * keep for g, keep in zip(gradients, loss.keep.split(sizes), strict=True)]
+
+
+def stale_is_the_gradient_at_y(oracle, found):
+    for _, m in found:
+        expected = oracle.batch(m.y.float(), m.used)
+        assert float((m.stale - expected).norm()) < CLOSE * float(expected.norm())
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("replacement", [False, True])
+def test_a_moment_is_what_the_optimizer_did(momentum, replacement):
+    loss, opt, sampling = trained(momentum, replacement)
+    found = list(moments(loss, opt, sampling, steps=40, at={1, 2, 6, 7}, seed=0))
+    assert [t for t, _ in found] == [1, 2, 6, 7]
+    stale_is_the_gradient_at_y(loss, found)
+    by = dict(found)
+    assert torch.equal(by[2].before, by[1].w)
+    assert torch.equal(by[7].used, by[6].batch)
+    for before, after in ((1, 2), (6, 7)):  # y - w = rho n(g): of length rho, along the direction then held
+        moved = (by[after].y - by[before].w).double()
+        g = by[before].stale
+        assert float((moved - RHO * g / g.norm()).norm()) < CLOSE * RHO * 10  # differences of weights of size 1
+    if not replacement:  # epochs of 6 batches: steps 0 ... 5, 6 ... 11
+        assert [m.joint for _, m in found] == [True, True, False, True]
+        assert not set(by[7].batch.tolist()) & set(by[7].used.tolist())
+    else:
+        assert not any(m.joint for _, m in found)
+
+
+def test_another_gradient_in_the_place_of_the_stale_one_is_seen(monkeypatch):
+    loss, opt, sampling = trained()
+    monkeypatch.setattr(S2SAM, "direction", lambda self, p: torch.ones_like(p))
+    found = list(moments(loss, opt, sampling, steps=40, at={2, 3}, seed=0))
+    with pytest.raises(AssertionError):
+        stale_is_the_gradient_at_y(loss, found)
+
+
+def test_what_is_measured_leaves_the_run_as_it_is():
+    ends = []
+    for at in ({8}, {1, 3, 8}):
+        loss, opt, sampling = trained()
+        for _, m in moments(loss, opt, sampling, steps=40, at=at, seed=0):
+            loss.variance(m.w)
+            loss.full(m.y)
+            end = m
+        ends.append(end)
+    assert torch.equal(ends[0].w, ends[1].w)
+    assert torch.equal(ends[0].stale, ends[1].stale)
+
+
+def test_epochs_hold_every_sample_once_and_what_is_left_is_dropped():
+    source = batches(Sampling(11, 3, False), 0)
+    drawn = [next(source) for _ in range(6)]
+    assert [epoch for epoch, _ in drawn] == [0, 0, 0, 1, 1, 1]
+    for k in (0, 3):
+        seen = torch.cat([part for _, part in drawn[k : k + 3]]).tolist()
+        assert len(set(seen)) == 9
+    other = [next(source)[1].tolist() for source in [batches(Sampling(11, 3, True), 0)] for _ in range(40)]
+    assert any(len(set(part)) < 3 for part in other)  # a sample comes twice; of 40 draws none with probability 1e-6
+
+
+def test_measured_steps_lie_in_their_stage():
+    for seed in range(20):
+        found = chosen(200, 2, seed)
+        assert all(4 <= t < 12 < 20 for t in found["early"][:1])
+        assert all(4 <= t < 20 for t in found["early"])
+        assert all(90 <= t < 110 for t in found["middle"])
+        assert all(180 <= t < 196 for t in found["late"])
+        assert [len(steps) for steps in found.values()] == [2, 2, 2]
+    assert {t for seed in range(200) for t in chosen(200, 1, seed)["late"]} == set(range(180, 196))
+    assert chosen(10, 3, 0)["early"] == [1]
+
+
+SMALL = {
+    "dataset": "digits", "images": 120, "width": 4, "batch": 20, "sparsity": 0.8, "alpha": 0.5, "momentum": 0.9,
+    "rho": 0.05, "steps": 20, "replacement": False, "measure": 1,
+}  # fmt: skip
+
+
+def test_rows_are_functions_of_the_seed_and_seeds_are_independent_runs():
+    rows = list(EXPERIMENTS["network_alignment"](seeds=2, seed=0, **SMALL))
+    torch.manual_seed(99)  # nothing depends on the global generator, and it is left alone
+    state = torch.get_rng_state()
+    again = list(EXPERIMENTS["network_alignment"](seeds=2, seed=0, **SMALL))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert rows == again
+    assert [r["stage"] for r in rows] == ["early", "middle", "late"]
+    (late,) = [r for r in EXPERIMENTS["network_alignment"](seeds=1, seed=1, **SMALL) if r["stage"] == "late"]
+    assert late["values"]["stale_full"] == rows[2]["values"]["stale_full"][1:]
+    assert rows[0]["values"]["stale_full"][0] != rows[0]["values"]["stale_full"][1]
+    for r in rows:
+        assert all(len(v) == 2 for v in r["values"].values())
+        assert all(
+            -1.00001 <= x <= 1.00001 for k in ("stale_full", "batch_full", "stale_batch") for x in r["values"][k]
+        )
+
+
+def test_the_stored_grid_is_the_protocols():
+    cells = [dict(c.options) for c in alignment.whole()]
+    main = [c for c in cells if c["dataset"] == "digits" and c["momentum"] == 0.9 and not c["replacement"]]
+    assert len(cells) == 6 * (6 + 4 + 1 + 3)
+    assert {(c["batch"], c["sparsity"]) for c in main} == {
+        (b, s) for b in alignment.BATCHES for s in alignment.SPARSITIES
+    }
+    assert {c["seeds"] for c in main if c["sparsity"] in (0.0, 0.9, 0.98)} == {10}
+    assert {c["seeds"] for c in cells if c not in main} == {5}
