@@ -136,7 +136,7 @@ def orbits(s: Size, seed: int, device: str) -> list[Cell]:
 
 
 def network(s: Size, labels: list[str], seed: int) -> list[Cell]:
-    """Return the cells along the training of a network: claims, with and without momentum, directions (A5), half types."""
+    """Return the cells along the training of a network: claims (and with momentum), directions (A5), half types."""
     result = []
     run = {"images": 300, "rho": 0.05, "count": s.network, "seed": seed}
     for known, step in ((STEP_CLAIMS + RUN_CLAIMS, {"eta": 0.1}), (MOMENTUM_CLAIMS, {"eta": 0.05, "beta": 0.5})):
