@@ -123,7 +123,7 @@ def test_readme_shows_exactly_two_set_up_commands():
     commands = re.findall(r"^pip install .*$", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
     assert commands == [
         "pip install -c constraints.txt '.[validation]' && s2sam validate",
-        "pip install -c constraints.txt '.[validation,engines,test]' && pytest",
+        "pip install -c constraints.txt '.[validation,engines,translation,test]' && pytest",
     ]
 
 

@@ -14,7 +14,9 @@ import platform
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -152,25 +154,73 @@ def run_cells(
     cells: list[Cell],
     path: Path,
     progress: Callable[[Iterable[Cell]], Iterable[Cell]] = iter,
+    executor: Executor | None = None,
     *,
+    keep: bool = False,
     recompute: bool = False,
 ) -> list[Row]:
     """Run the cells that the rows file does not hold yet, and return the rows of all the cells, in their order.
 
-    Rows of other cells, of older code say, stay out of the result and leave the file. `progress` wraps the iterator.
-    With `recompute` no row is taken from the file.
+    Rows of other cells, of older code say, stay out of the result and leave the file, unless `keep`. A cell that is
+    named twice is run once. This process alone writes, whoever computes: a cell's rows, in one piece, when it is done.
+
+    Args:
+        cells: what to run.
+        path: the rows file.
+        progress: wraps the iterator over the cells that remain; with an executor, where they finish in another order,
+            it counts them.
+        executor: what the cells run on (`validation.executors`); this process by default.
+        keep: whether the file keeps the rows of other cells, where several lists of cells share it.
+        recompute: whether no row of these cells is taken from the file.
+
+    Raises:
+        RuntimeError: when another process is writing in the folder, or a worker has other code.
     """
-    keys = {cell.key for cell in cells}
-    kept = [row for row in read(path) if row["cell"] in keys and not recompute]
-    write(path, kept)
-    done = {row["cell"] for row in kept}
-    with path.open("a") as file:
-        for cell in progress([cell for cell in cells if cell.key not in done]):
-            rows = cell.rows()
-            file.write("".join(map(_line, rows)))
-            file.flush()
-            os.fsync(file.fileno())
+    with _alone(path.parent):
+        keys = {cell.key for cell in cells}
+        stored = [row for row in read(path) if not recompute or row["cell"] not in keys]
+        write(path, stored if keep else [row for row in stored if row["cell"] in keys])
+        done = {row["cell"] for row in stored}
+        todo = list({cell.key: cell for cell in cells if cell.key not in done}.values())
+        with path.open("a") as file:
+            for rows in _computed(todo, progress, executor):
+                file.write("".join(map(_line, rows)))
+                file.flush()
+                os.fsync(file.fileno())
     by_cell: dict[str, list[Row]] = {}
     for row in read(path):
         by_cell.setdefault(row["cell"], []).append(row)
-    return [row for cell in cells for row in by_cell.get(cell.key, [])]
+    return [row for key in dict.fromkeys(cell.key for cell in cells) for row in by_cell.get(key, [])]
+
+
+def _computed(
+    todo: list[Cell], progress: Callable[[Iterable[Cell]], Iterable[Cell]], executor: Executor | None
+) -> Iterator[list[Row]]:
+    """Yield the rows of one cell after another."""
+    if executor is None:
+        yield from (cell.rows() for cell in progress(todo))
+        return
+    from validation.executors import outcomes
+
+    finished = outcomes(executor, [(EXPERIMENTS[cell.name].__module__, cell) for cell in todo])
+    for _ in progress(todo):
+        yield next(finished)[1]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder, which the system takes back however this process ends."""
+    if os.name != "posix":  # elsewhere it is left to the user
+        yield
+        return
+    import fcntl
+
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RuntimeError(f"out must be free, got {folder}, where another run writes; wait or name another") from None
+    else:
+        yield
+    finally:
+        os.close(place)

@@ -1,8 +1,9 @@
-"""The `s2sam` command: validate, claims, figures, bench, train. Bad usage ends with one line and exit code 2."""
+"""The `s2sam` command: validate, claims, figures, bench, train, evidence. Bad usage: one line and exit code 2."""
 
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,8 @@ from rich.table import Table
 
 import theory
 from validation.cells import Cell, read, run_cells
+from validation.evidence.command import evidence, tell
+from validation.executors import executor
 from validation.rungs import marks
 from validation.standing import Standing, standings
 from validation.terminal import console, progress_bar, refuse, usable, writable
@@ -67,6 +70,8 @@ def validate(
     out: Annotated[Path, typer.Option(help="Folder for rows.jsonl, figures/ and report/.")] = DEFAULT_OUT,
     plugin: Annotated[Path | None, typer.Option(help="A Python file with claims, measures and rules of yours.")] = None,
     recompute: Annotated[bool, typer.Option("--recompute", help="Run again what rows.jsonl already holds.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes on this machine, of one thread each.")] = 1,
+    address: Annotated[str | None, typer.Option("--executor", help="dask://HOST:PORT: a cluster instead.")] = None,
 ) -> None:
     """Check the claims, then write rows, figures and the report; the same command resumes after an interruption.
 
@@ -76,6 +81,8 @@ def validate(
         refuse("--quick and --deep exclude each other; give one of them")
     if seed < 0:
         refuse(f"--seed must be >= 0, got {seed}; use 0, 1, 2, ...")
+    if plugin is not None and (workers > 1 or address is not None):
+        refuse("--plugin must run in this process, got --workers or --executor; leave them out")
     own = _plugin(plugin)
     labels, folder, where = _labels(claims), writable(out), usable(device)
     torch.set_num_threads(
@@ -87,13 +94,18 @@ def validate(
     todo = cells(size, [x for x in labels if own is None or x not in own.labels], seed, where)
     todo += own.cells(size, labels, seed) if own else []
     try:
-        rows = run_cells(todo, folder / "rows.jsonl", _progress, recompute=recompute)
+        with executor(workers, address) as pool:
+            rows = run_cells(todo, folder / "rows.jsonl", _progress, pool, recompute=recompute)
     except KeyboardInterrupt:
         print(
             f"\ns2sam: stopped; finished rows are in {folder / 'rows.jsonl'}; the same command resumes", file=sys.stderr
         )
         raise typer.Exit(130) from None
-    except RuntimeError as error:
+    except BrokenProcessPool:
+        refuse(f"a worker died, of too little memory perhaps; finished rows are in {folder}, the same command resumes")
+    except (RuntimeError, ValueError) as error:
+        if str(error).startswith(("workers must", "executor must", "out must")):
+            refuse(f"--{error}")
         if own is None or not str(error).startswith("--plugin"):
             raise
         refuse(str(error))
@@ -145,7 +157,7 @@ def figures(
     folder: Annotated[Path, typer.Argument(help="A folder that holds rows.jsonl.", metavar="DIR")],
     plugin: Annotated[Path | None, typer.Option(help="The plugin that was validated, if any.")] = None,
 ) -> None:
-    """Redraw figures and report from stored rows; nothing is measured."""
+    """Redraw figures and report from stored rows, of `s2sam validate` or `s2sam evidence`; nothing is measured."""
     _plugin(plugin)
     source = next((folder / name for name in ("rows.jsonl", "rows.jsonl.gz") if (folder / name).exists()), None)
     if source is None:
@@ -155,6 +167,8 @@ def figures(
         refuse(
             f"{source} must hold the rows of at least one finished cell, got none; run: s2sam validate --out {folder}"
         )
+    if rows[0]["experiment"] == "training":
+        return tell(rows, writable(folder))
     labels = {r["claim"] for r in rows}
     if unknown := sorted(labels - theory.CLAIMS.keys()):
         refuse(f"{source} must speak of known claims, got {', '.join(unknown)}; give the --plugin that registers them")
@@ -189,3 +203,4 @@ def bench(
 
 
 app.command()(train)
+app.command()(evidence)

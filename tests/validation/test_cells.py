@@ -145,3 +145,12 @@ def test_compressed_rows_read_back_equal(tmp_path):
     assert read(tmp_path / "rows.jsonl.gz") == rows
     write(tmp_path / "again.jsonl.gz", rows)
     assert (tmp_path / "again.jsonl.gz").read_bytes() == (tmp_path / "rows.jsonl.gz").read_bytes()
+
+
+def test_rows_of_other_cells_stay_where_lists_of_cells_share_a_file(tmp_path, counted):
+    path = tmp_path / "rows.jsonl"
+    run_cells([Cell.of("toy", n=2)], path)
+    assert [r["k"] for r in run_cells([Cell.of("toy", n=1)], path, keep=True)] == [0]
+    assert len(read(path)) == 3
+    run_cells([Cell.of("toy", n=2), Cell.of("toy", n=1)], path, keep=True)
+    assert counted == [2, 1]

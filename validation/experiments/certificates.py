@@ -6,12 +6,13 @@ A certificate that fails is a row too: its claim does not stand then.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 from theory.certificates import CERTIFICATES, CertificateError, Reason
 from validation.cells import Row, experiment
 
 
-@experiment
+@partial(experiment, runs=("theory",))
 def certificates(*, labels: list[str]) -> Iterator[Row]:
     """Yield one row for each claim: `proved` is True, False with the `reason`, or None where nothing can be decided."""
     for label in labels:

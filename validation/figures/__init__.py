@@ -92,7 +92,19 @@ def draw_alignment(rows: Sequence[dict[str, Any]], path: Path) -> Path:
     return _save(alignment.alignment, rows, path)
 
 
-def _save(figure: Callable[[Sequence[dict[str, Any]]], Figure], rows: Sequence[dict[str, Any]], path: Path) -> Path:
+def draw_evidence(findings: Sequence[Any], folder: Path, *, suffix: str = ".svg") -> list[Path]:
+    """Draw a figure for each finding of `s2sam evidence` into a folder, named by its claim, and return where."""
+    return [_save(evidence_figure, f, (folder / f.label).with_suffix(suffix)) for f in findings]
+
+
+def evidence_figure(finding: Any) -> Figure:
+    """Return the figure of one finding of `s2sam evidence`: its claim's own, or its intervals."""
+    from validation.figures import evidence  # imports the experiments, which others need not
+
+    return evidence.FIGURES.get(finding.label, evidence.intervals)(finding)
+
+
+def _save(figure: Callable[[Any], Figure], rows: Any, path: Path) -> Path:
     options: Any = {**RC, "svg.hashsalt": path.stem}
     with mpl.rc_context(options):
         figure(rows).savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=160)

@@ -12,6 +12,8 @@ RULES: dict[str, dict[str, Any]] = {
     "sgd": {"color": "#000000", "marker": "o", "linestyle": ":", "label": "SGD"},
     "sam": {"color": "#0072B2", "marker": "s", "linestyle": "--", "label": "SAM"},
     "s2sam": {"color": "#D55E00", "marker": "D", "linestyle": "-", "label": "S2-SAM"},
+    "random": {"color": "#E69F00", "marker": "^", "linestyle": "-.", "label": "random direction"},
+    "unmasked": {"color": "#56B4E9", "marker": "v", "linestyle": (0, (4, 1)), "label": "S2-SAM, unmasked"},
     "sam-same-batch": {"color": "#009E73", "marker": "^", "linestyle": "-.", "label": "SAM, one batch"},
     "pair": {"color": "#CC79A7", "marker": "v", "linestyle": "-", "label": "S2-SAM vs SAM"},
     "S2SAM": {"color": "#D55E00", "marker": "X", "linestyle": "-", "label": "S2SAM class"},

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from validation.figures.style import RULES, canvas
 
 Rows = Sequence[Mapping[str, Any]]
-ORDER = ("sgd", "sam", "s2sam")
+ORDER = ("sgd", "sam", "s2sam", "random", "unmasked")
 
 
 def training(rows: Rows) -> Figure:
@@ -19,10 +19,11 @@ def training(rows: Rows) -> Figure:
         rows: the last row of each run, as `s2sam train` stores them.
     """
     methods = list(dict.fromkeys(row["method"] for row in rows))
+    arms = [arm for arm in ORDER if any(row["optimizer"] == arm for row in rows)]
     figure, axes = canvas(2, 1.1 + 0.26 * len(methods))
-    _dots(axes[0], rows, methods, "test_accuracy", 100.0)
+    _dots(axes[0], rows, methods, arms, "test_accuracy", 100.0)
     axes[0].set_xlabel("test accuracy (%)")
-    _dots(axes[1], [row for row in rows if row["optimizer"] != "sgd"], methods, "cos", 1.0)
+    _dots(axes[1], [row for row in rows if row["optimizer"] != "sgd"], methods, arms, "cos", 1.0)
     axes[1].axvline(0, color="#555555", linewidth=0.8)
     axes[1].set_xlabel("cosine of perturbation and gradient")
     axes[1].set_yticklabels([])
@@ -30,10 +31,10 @@ def training(rows: Rows) -> Figure:
     return figure
 
 
-def _dots(axes: Axes, rows: Rows, methods: list[str], key: str, unit: float) -> None:
-    for optimizer in ORDER:
+def _dots(axes: Axes, rows: Rows, methods: list[str], arms: list[str], key: str, unit: float) -> None:
+    for optimizer in arms:
         found = [row for row in rows if row["optimizer"] == optimizer and row[key] is not None]
-        shift = 0.24 * (ORDER.index(optimizer) - 1)
+        shift = 0.72 * ((arms.index(optimizer) + 0.5) / len(arms) - 0.5)
         style = {k: v for k, v in RULES[optimizer].items() if k != "linestyle"}
         places = [methods.index(row["method"]) + shift for row in found]
         values = [unit * row[key] for row in found]

@@ -16,11 +16,11 @@ import torch
 from validation.cells import Row, provenance, write
 from validation.datasets import load
 from validation.training import checkpoint
-from validation.training.config import DEFAULTS, OPTIMIZERS, Config
+from validation.training.config import CONTROLS, DEFAULTS, OPTIMIZERS, Config
 from validation.training.loop import KEYS, Tick, Training
 from validation.training.methods import FAMILIES, METHODS
 
-__all__ = ["DEFAULTS", "FAMILIES", "METHODS", "OPTIMIZERS", "Config", "check", "find", "run", "summary"]
+__all__ = ["CONTROLS", "DEFAULTS", "FAMILIES", "METHODS", "OPTIMIZERS", "Config", "check", "find", "run", "summary"]
 
 
 images = functools.lru_cache(maxsize=1)(load)  # one data set at a time stays in memory

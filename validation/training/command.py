@@ -17,17 +17,19 @@ from validation.cells import Row, write
 from validation.datasets import DATASETS
 from validation.models import MODELS
 from validation.terminal import console, progress_bar, refuse, usable, writable
-from validation.training import FAMILIES, METHODS, OPTIMIZERS, Config, check, run, summary
+from validation.training import CONTROLS, FAMILIES, METHODS, OPTIMIZERS, Config, check, run, summary
+from validation.training.methods import ASIDE
 from validation.training.table import table
 
-_METHODS = f"{', '.join(METHODS)}; comma-separated; all: all but dense and random."
+_METHODS = f"{', '.join(METHODS)}; comma-separated; all: all but {', '.join(ASIDE)}."
+_OPTIMIZERS = f"{', '.join((*OPTIMIZERS, *CONTROLS))}; comma-separated; all: the first three."
 _SPARSITY = "Fraction removed: of the channels in chex, else of the weights; chase also removes half of the channels."
 _OUT = Path("s2sam-out/train")
 
 
 def train(
     method: Annotated[str, typer.Option(help=_METHODS)] = "rigl",
-    optimizer: Annotated[str, typer.Option(help=f"{', '.join(OPTIMIZERS)}; comma-separated; all.")] = "s2sam",
+    optimizer: Annotated[str, typer.Option(help=_OPTIMIZERS)] = "s2sam",
     sparsity: Annotated[float, typer.Option(help=_SPARSITY)] = 0.9,
     dataset: Annotated[str, typer.Option(help=f"{', '.join(DATASETS)}.")] = "digits",
     model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}. Default: compact.")] = None,
@@ -49,7 +51,8 @@ def train(
     Runs of one seed begin at the same weights and see the same batches. Stopped at any moment, a run goes on by
     --resume, on the CPU bit for bit.
     """
-    names = _listed("method", method, METHODS, FAMILIES), _listed("optimizer", optimizer, OPTIMIZERS, OPTIMIZERS)
+    arms = _listed("optimizer", optimizer, (*OPTIMIZERS, *CONTROLS), OPTIMIZERS)
+    names = _listed("method", method, METHODS, FAMILIES), arms
     fixed: dict[str, Any] = {"dataset": dataset, "model": model, "data_dir": data_dir, "sparsity": sparsity, "rho": rho}
     fixed |= {"epochs": epochs, "batch": batch, "lr": lr, "momentum": momentum, "weight_decay": weight_decay}
     fixed |= {"threads": threads, "device": usable(device)}

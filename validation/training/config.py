@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -10,6 +11,12 @@ from validation.models import MODELS
 from validation.training.methods import METHODS
 
 OPTIMIZERS = ("sgd", "sam", "s2sam")
+CONTROLS = ("random", "unmasked")  # S2-SAM along another direction; see validation.training.arms
+SCHEDULES: dict[str, Callable[[float], float]] = {  # part of a round that is over, in [0, 1) -> learning rate over lr
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+    "steps": lambda done: 0.1 ** ((done >= 0.5) + (done >= 0.75)),  # He et al., CVPR 2016: at 32k and 48k of 64k
+    "constant": lambda done: 1.0,
+}
 DEFAULTS: dict[str, dict[str, Any]] = {"digits": {}, "fashion-mnist": {"epochs": 10, "batch": 128}}  # else Config's own
 
 
@@ -18,11 +25,16 @@ class Config:
     """What determines a run.
 
     Args:
-        method: a key of `METHODS`. optimizer: one of `OPTIMIZERS`. dataset: a key of `DATASETS`. model: of `MODELS`.
+        method: a key of `METHODS`. optimizer: one of `OPTIMIZERS` or `CONTROLS`. dataset: a key of `DATASETS`. model:
+            of `MODELS`.
         sparsity: fraction of the prunable weights (of the channels, in the channel methods) that are removed.
-        rho: radius of the perturbation, for sam and s2sam. epochs: of each round.
+        rho: radius of the perturbation, for all but sgd. epochs: of each round.
         batch: images of a step; what is left of an epoch after the last whole batch is not used in it.
-        lr: learning rate at the beginning of a round. momentum, weight_decay: of SGD.
+        lr: learning rate at the beginning of a round. schedule: a key of `SCHEDULES`, how it goes on from there.
+        momentum, weight_decay: of SGD.
+        validation: fraction of the training images that are held out, in [0, 1); accuracy on them is measured too.
+        train_size: images trained on, taken from the others; all if None. label_noise: fraction of their labels that
+            are made wrong, in [0, 1).
         seed: of every random choice, >= 0. device: a torch device.
         threads: of torch. Sums depend on it in their last bits, so the default is not the machine's number of cores.
         data_dir: folder of the images, where the data set needs one; a run may go on with another.
@@ -41,7 +53,11 @@ class Config:
     batch: int = 64
     lr: int | float = 0.1
     momentum: int | float = 0.9
+    schedule: str = "cosine"
     weight_decay: int | float = 5e-4
+    validation: int | float = 0.0
+    train_size: int | None = None
+    label_noise: int | float = 0.0
     seed: int = 0
     device: str = "cpu"
     threads: int = 1
@@ -64,6 +80,8 @@ class Config:
         for name, (least, limit, rule, remedy) in _RANGES.items():
             if not least <= getattr(self, name) < limit:
                 raise ValueError(f"{name} must be {rule}, got {getattr(self, name)}; {remedy}")
+        if self.train_size is not None and self.train_size < 1:
+            raise ValueError(f"train_size must be >= 1, or None for all, got {self.train_size}; give images")
         if not self.lr > 0:
             raise ValueError(f"lr must be > 0, got {self.lr}; 0.1 is usual")
 
@@ -78,7 +96,8 @@ class Config:
         return next((name for name in names if getattr(self, name) != getattr(other, name)), None)
 
 
-_CHOICES = {"method": METHODS, "optimizer": OPTIMIZERS, "dataset": DATASETS, "model": MODELS}
+_CHOICES = {"method": METHODS, "optimizer": (*OPTIMIZERS, *CONTROLS), "dataset": DATASETS, "model": MODELS}
+_CHOICES |= {"schedule": SCHEDULES}
 _RANGES: dict[str, tuple[float, float, str, str]] = {  # least value, limit, the rule in words, remedy
     "sparsity": (0.0, 1.0, "in [0, 1)", "give the fraction to remove"),
     "rho": (0.0, math.inf, "finite and >= 0", "0.05 is usual"),
@@ -87,6 +106,8 @@ _RANGES: dict[str, tuple[float, float, str, str]] = {  # least value, limit, the
     "lr": (0.0, math.inf, "finite and > 0", "0.1 is usual"),
     "momentum": (0.0, 1.0, "in [0, 1)", "0.9 is usual"),
     "weight_decay": (0.0, math.inf, "finite and >= 0", "5e-4 is usual"),
+    "validation": (0.0, 1.0, "in [0, 1)", "give the fraction to hold out"),
+    "label_noise": (0.0, 1.0, "in [0, 1)", "give the fraction of wrong labels"),
     "seed": (0.0, math.inf, ">= 0", "use 0, 1, 2, ..."),
     "threads": (1.0, math.inf, ">= 1", "1 is best for small networks"),
 }

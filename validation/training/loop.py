@@ -1,7 +1,7 @@
 """One training run in memory. Nothing in it waits for the device but the end of an epoch.
 
-Initial weights depend on the seed alone, the order of the images on seed and epoch; the learning rate falls as a cosine
-over the batches of a round.
+Initial weights depend on the seed alone, the order of the images on seed and epoch; the learning rate follows its
+schedule over the batches of a round.
 """
 
 import math
@@ -15,18 +15,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from s2sam import S2SAM, SAM
+from s2sam import S2SAM
 from s2sam.sparse.flops import flops, training
 from validation.cells import Row
 from validation.datasets import Images
 from validation.models import MODELS
+from validation.training import arms
 from validation.training.checkpoint import moved
-from validation.training.config import Config, seed_for
+from validation.training.config import SCHEDULES, Config, seed_for
+from validation.training.data import carved
 from validation.training.methods import METHODS
 
 SAVE_EVERY = 60.0  # seconds between checkpoints within an epoch
 CHUNK = 1000  # images evaluated at once
-COUNTERS = ("round", "batch", "cost", "seconds", "rows", "finished")
+COUNTERS = ("round", "batch", "cost", "evaluations", "seconds", "rows", "finished")
 KEYS = frozenset([*COUNTERS, "sums", "model", "optimizer", "controller", "config", "rng"])
 Tick = Callable[[int, int, int], object]  # round, batches done in it, batches of a round -> whether to stop
 
@@ -35,16 +37,17 @@ class Training:
     """One run in memory: network, masks, optimizer, where it stands, and what it has measured.
 
     Args:
-        config: of the run. data: its images; they are brought to the device once.
+        config: of the run. data: its images; what is used of them is brought to the device once.
 
     Raises:
-        ValueError: when the batch is larger than the data, or the method refuses the network.
+        ValueError: when the batch is larger than the data, the data are fewer than the configuration asks for, or the
+            method refuses the network.
     """
 
     def __init__(self, config: Config, data: Images) -> None:
         self.config, device = config, torch.device(config.device)
-        self.x, self.y = data.x_train.to(device), data.y_train.to(device)
-        self.test = (data.x_test.to(device), data.y_test.to(device))
+        parts = [[t.to(device) for t in part or ()] for part in carved(data, config)]
+        (self.x, self.y), self.held_out, self.test = parts
         self.per_epoch = len(self.x) // config.batch
         if not self.per_epoch:
             raise ValueError(f"batch must be <= {len(self.x)}, all training images, got {config.batch}; take a smaller")
@@ -55,8 +58,8 @@ class Training:
         self.method = METHODS[config.method]
         self.sparse = self.method.build(self.model, config.sparsity, self.total, self.per_epoch, config.seed)
         torch.manual_seed(seed_for("train", config.seed))
-        self.optimizer = self._optimizer()
-        self.round, self.batch, self.cost, self.seconds, self.finished = 0, 0, 0.0, 0.0, False
+        self.optimizer = arms.optimizer(config, self.sparse)
+        self.round, self.batch, self.cost, self.evaluations, self.seconds, self.finished = 0, 0, 0.0, 0, 0.0, False
         self.rows: list[Row] = []
         self._order = (-1, torch.empty(0))
         self._begin_epoch()
@@ -79,7 +82,7 @@ class Training:
             self._train_round(save, tick)
             if self.sparse.next_round():
                 self.round, self.batch = self.round + 1, self.sparse.step
-                self.optimizer = self._optimizer()
+                self.optimizer = arms.optimizer(self.config, self.sparse)
             else:
                 self.finished = True
         save()
@@ -106,7 +109,7 @@ class Training:
         index = self._permutation(epoch)[i * self.config.batch : (i + 1) * self.config.batch]
         x, y = self.x[index], self.y[index]
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * (1 + math.cos(math.pi * self.batch / self.total)) / 2
+            group["lr"] = self.config.lr * SCHEDULES[self.config.schedule](self.batch / self.total)
         self.model.train()
         sums, seen, base = self.sums, [], None
         if not sums["batches"] and self.config.optimizer != "sgd":
@@ -137,10 +140,15 @@ class Training:
         self._count(len(y), self.sparse.last_update != topology)
 
     def _count(self, images: int, updated: bool) -> None:
-        """Add the cost of a step; an update by gradient needs it dense, in SAM in the second evaluation only."""
+        """Add the cost of a step; an update by gradient needs it dense, in SAM in the second evaluation only.
+
+        S2-SAM unmasked makes both passes dense: the weights are, where it evaluates, and it wants the dense gradient.
+        """
         dense = self.flops.dense if updated and self.sparse.needs_gradient else None
         first = training(self._forward_cost) if self.config.optimizer == "sam" else 0.0
-        self.cost += images * (first + training(self._forward_cost, dense))
+        once = self.flops.dense if self.config.optimizer == "unmasked" else self._forward_cost
+        self.cost += images * (first + training(once, dense))
+        self.evaluations += 2 if self.config.optimizer == "sam" else 1
         if updated:
             self._forward_cost = self.flops.forward(self.sparse.masks)
 
@@ -177,30 +185,31 @@ class Training:
         seen = sums["batches"]
         train_loss, train_accuracy, cosine = (float(sums[k]) for k in ("loss", "correct", "cosine"))
         self._lap()
-        test_loss, test_accuracy = self._evaluate()
+        test_loss, test_accuracy = self._evaluate(self.test)
+        held_out = self._evaluate(self.held_out)[1] if self.held_out else None
         kept, promised = self.method.promise(sparse)
         row = {"method": c.method, "optimizer": c.optimizer, "seed": c.seed, "round": self.round}
         row |= {"epoch": self.batch // self.per_epoch, "step": sparse.step}
-        row |= {"train_loss": train_loss / seen, "loss_at": "y" if c.optimizer == "s2sam" else "w"}
+        row |= {"train_loss": train_loss / seen, "loss_at": "w" if c.optimizer in ("sgd", "sam") else "y"}
         row |= {"train_accuracy": train_accuracy / (seen * c.batch)}
-        row |= {"test_loss": test_loss, "test_accuracy": test_accuracy}
+        row |= {"validation_accuracy": held_out, "test_loss": test_loss, "test_accuracy": test_accuracy}
         row |= {"nonzeros": sparse.nonzeros, "prunable": sum(w.numel() for w in sparse.weights.values())}
-        row |= {"kept": kept, "promised": promised, "cost": self.cost}
+        row |= {"kept": kept, "promised": promised, "cost": self.cost, "evaluations": self.evaluations}
         row |= {"relative_cost": self.cost / (self.total * c.batch * training(self.flops.dense))}
         row |= {"relative_inference": self.flops.forward(sparse.masks) / self.flops.dense}
         self.rows.append({**row, "cos": None if math.isnan(cosine) else cosine, "seconds": self.seconds})
         self._begin_epoch()
 
     @torch.no_grad()
-    def _evaluate(self) -> tuple[float, float]:
-        """Return mean loss and accuracy on the test images, at w."""
+    def _evaluate(self, part: list[Tensor]) -> tuple[float, float]:
+        """Return mean loss and accuracy on images that are not trained on, at w."""
         self.model.eval()
         loss = correct = torch.zeros((), dtype=torch.float64, device=self.x.device)
-        for x, y in zip(*(t.split(CHUNK) for t in self.test), strict=True):
+        for x, y in zip(*(t.split(CHUNK) for t in part), strict=True):
             logits = self.model(x)
             loss = loss + cross_entropy(logits, y, reduction="sum")
             correct = correct + (logits.argmax(1) == y).sum()
-        return float(loss) / len(self.test[1]), float(correct) / len(self.test[1])
+        return float(loss) / len(part[1]), float(correct) / len(part[1])
 
     def _permutation(self, epoch: int) -> Tensor:
         """Return the order of the images in an epoch: the same for all methods, optimizers and rounds."""
@@ -208,14 +217,6 @@ class Training:
             generator = torch.Generator().manual_seed(seed_for("order", self.config.seed, epoch))
             self._order = (epoch, torch.randperm(len(self.x), generator=generator).to(self.x.device))
         return self._order[1]
-
-    def _optimizer(self) -> Any:
-        """Return a fresh optimizer, the masks attached to it."""
-        c = self.config
-        base = torch.optim.SGD(self.model.parameters(), lr=c.lr, momentum=c.momentum, weight_decay=c.weight_decay)
-        optimizer = base if c.optimizer == "sgd" else {"sam": SAM, "s2sam": S2SAM}[c.optimizer](base, c.rho)
-        self.sparse.attach(optimizer)
-        return optimizer
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to go on bit for bit, under `KEYS`."""

@@ -66,6 +66,8 @@ METHODS: dict[str, Method] = {
     "snip": Method(lambda m, s, total, epoch, seed: SNIP(m, s, None, total, seed=seed), _one_batch, snip),
     "grasp": Method(lambda m, s, total, epoch, seed: GraSP(m, s, None, total, seed=seed), _each_class, grasp),
     "lt": Method(lambda m, s, total, epoch, seed: LotteryTicket(m, s, None, total, seed=seed)),
+    "lt-30": Method(lambda m, s, total, epoch, seed: LotteryTicket(m, s, None, total, seed=seed, fraction=0.3)),
+    "lt-40": Method(lambda m, s, total, epoch, seed: LotteryTicket(m, s, None, total, seed=seed, fraction=0.4)),
     "lrr": Method(lambda m, s, total, epoch, seed: LRR(m, s, None, total, seed=seed)),
     "set": Method(lambda m, s, total, epoch, seed: SET(m, s, None, total, interval=epoch, seed=seed)),
     "dsr": Method(lambda m, s, total, epoch, seed: DSR(m, s, None, total, interval=epoch, seed=seed)),
@@ -75,4 +77,5 @@ METHODS: dict[str, Method] = {
     "chex": Method(lambda m, s, total, epoch, seed: CHEX(m, s, None, total, seed=seed), promise=_channels),
     "chase": Method(lambda m, s, total, epoch, seed: Chase(m, s, None, total, seed=seed)),
 }
-FAMILIES = [name for name in METHODS if name not in ("dense", "random")]  # what `all` means: not the references
+ASIDE = ("dense", "random", "lt-30", "lt-40")  # references, and a method's variants
+FAMILIES = [name for name in METHODS if name not in ASIDE]  # what `all` means

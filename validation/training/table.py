@@ -10,7 +10,7 @@ from typing import Any
 
 from validation.cells import Row
 
-NAMES = {"sgd": "SGD", "sam": "SAM", "s2sam": "S2-SAM"}
+NAMES = {"sgd": "SGD", "sam": "SAM", "s2sam": "S2-SAM", "random": "random", "unmasked": "unmasked"}
 
 
 def stored() -> Path:

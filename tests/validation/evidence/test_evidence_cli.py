@@ -1,0 +1,175 @@
+"""`s2sam evidence` as a user meets it: files, table, refusals, and what a stop leaves."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from validation.cells import read
+from validation.cli import app
+from validation.evidence import runs
+from validation.evidence.protocol import BASES, TUNING
+from validation.evidence.runs import Runs, cell, weight
+from validation.training import Config
+
+IMPORTS = "import validation; from dataclasses import replace; from validation.evidence.protocol import BASES"
+SMALL = ("--claims", "D6", "--seeds", 2, "--epochs", 2, "--model", "mlp")
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+SHORT = "BASES.update(digits=replace(BASES['digits'], batch=512))"  # 2 steps an epoch: what is learned is not the point
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short():
+    before = dict(BASES)
+    exec(SHORT, {"BASES": BASES, "replace": replace})
+    yield
+    BASES.update(before)
+
+
+@pytest.fixture(scope="module")
+def whole(_short, tmp_path_factory):
+    """The folder of an undisturbed command, and what it printed."""
+    out = tmp_path_factory.mktemp("whole")
+    done = run("evidence", *SMALL, "--out", out)
+    assert done.exit_code == 0, done.output
+    return out, done.output
+
+
+def plain(rows):
+    return sorted(json.dumps({k: v for k, v in row.items() if k != "seconds"}, sort_keys=True) for row in rows)
+
+
+def test_one_command_leaves_rows_findings_and_figures(whole):
+    out, text = whole
+    assert {p.name for p in out.iterdir()} == {"rows.jsonl", "findings.json", "D6.svg"}
+    assert "D6 " in text
+    assert "S2-SAM less SAM, equal gradient evaluations, 90%" in text
+    assert "digits, mlp network, 2 epochs, 2 seeds" in text
+    rows = read(out / "rows.jsonl")
+    assert len(rows) == 2 * 4 * (4 + 2)  # regimes x arms x (trials of one tuning seed + seeds)
+    (finding,) = json.loads((out / "findings.json").read_text())
+    assert finding["verdict"] in ("SUPPORTED", "REFUTED", "INCONCLUSIVE")
+    for row in rows:
+        assert {"seed", "optimizer", "method", "cost", "versions", "commit", "device", "evaluations"} <= row.keys()
+        assert len(row["history"]["validation_accuracy"]) == row["rounds"] * row["epochs"]
+        assert row["history"]["test_accuracy"][-1] == pytest.approx(row["test_accuracy"], rel=1e-5)  # 6 digits
+        assert row["evaluations"] == 2 * row["epochs"] * (2 if row["optimizer"] == "sam" else 1)
+
+
+def test_the_same_command_measures_nothing_and_figures_redraw_from_rows_alone(whole, tmp_path, monkeypatch):
+    out, text = whole
+    files = {p: p.read_bytes() for p in out.iterdir()}
+    monkeypatch.setattr(runs, "Training", lambda *_: pytest.fail("trained again"))
+    again = run("evidence", *SMALL, "--out", out)
+    assert again.exit_code == 0
+    assert again.output == text
+    assert {p: p.read_bytes() for p in out.iterdir()} == files
+    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress((out / "rows.jsonl").read_bytes()))  # as it is committed
+    assert run("figures", tmp_path).exit_code == 0
+    for name in ("findings.json", "D6.svg"):
+        assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_is_done_and_other_claims_keep_it_too(whole, tmp_path, monkeypatch):
+    train, count = runs.Training.train, []
+
+    def interrupted(self, *arguments):
+        count.append(1)
+        if len(count) in (10, 41):  # once among the trials, once among what is judged
+            raise KeyboardInterrupt
+        train(self, *arguments)
+
+    monkeypatch.setattr(runs.Training, "train", interrupted)
+    for done in (9, 39):
+        stopped = run("evidence", *SMALL, "--out", tmp_path)
+        assert stopped.exit_code == 130
+        assert "the same command resumes" in stopped.output
+        assert len(read(tmp_path / "rows.jsonl")) == done
+    assert run("evidence", *SMALL, "--out", tmp_path).exit_code == 0
+    assert len(count) == 48 + 2
+    assert plain(read(tmp_path / "rows.jsonl")) == plain(read(whole[0] / "rows.jsonl"))
+    assert (tmp_path / "findings.json").read_bytes() == (whole[0] / "findings.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_killed_twice_with_two_workers_it_gives_the_same_table(whole, tmp_path):
+    arguments = [*map(str, SMALL), "--workers", "2", "--out", str(tmp_path)]
+    command = [sys.executable, "-c", f"{IMPORTS}; {SHORT}; validation.main()", "evidence", *arguments]
+    rows = tmp_path / "rows.jsonl"
+    for least in (5, 20):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and (not rows.exists() or rows.read_bytes().count(b"\n") < least):
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(20)
+        assert process.returncode == -signal.SIGKILL
+    assert run("evidence", *SMALL, "--out", tmp_path).exit_code == 0
+    assert plain(read(rows)) == plain(read(whole[0] / "rows.jsonl"))
+    assert (tmp_path / "findings.json").read_bytes() == (whole[0] / "findings.json").read_bytes()
+
+
+def test_runs_in_one_step_give_the_same_kind_of_rows_and_are_found_alike(whole, tmp_path):
+    done = run("evidence", *SMALL, "--together", 5, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    rows, others = read(tmp_path / "rows.jsonl"), read(whole[0] / "rows.jsonl")
+    assert len({row["cell"] for row in rows}) < len(rows) == len(others)
+    assert {row["together"] for row in rows} == {2, 4}  # seeds of a regime and arm, and its trials
+    names = {f for f in rows[0] if f not in ("cell", "cell_rows", "seconds", "together")}
+    assert names == {f for f in others[0] if f not in ("cell", "cell_rows", "seconds", "together")}
+    alone = Runs(others)
+    for config in Runs(rows).configs():
+        if config.seed >= TUNING:  # judged runs are at trials that may be chosen otherwise, by a rounding
+            one, other = alone[config], Runs(rows)[config]
+            assert one["cost"] == pytest.approx(other["cost"], rel=1e-12)
+            # float32, four steps from one start: losses of size 1 with some 1e3 roundings of 6e-8, grown a few times
+            assert one["train_loss"] == pytest.approx(other["train_loss"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--claims", "D4,D99"), "--claims must be of D4, D5, D6, D7, R, got D99"),
+        (("--seeds", 1), "--seeds must be >= 2, got 1"),
+        (("--dataset", "cifar"), "--dataset must be one of digits, fashion-mnist, got cifar"),
+        (("--epochs", 0), "--epochs must be >= 1, got 0"),
+        (("--model", "big"), "--model must be one of mlp"),
+        (("--together", 0), "--together must be >= 1, got 0"),
+        (("--workers", 0), "--workers must be >= 1, got 0"),
+        (("--executor", "here"), "--executor must be dask://HOST:PORT, got here"),
+        (("--device", "warp"), "--device must be one that torch can use here"),
+    ],
+)
+def test_bad_usage_is_one_line(arguments, words, tmp_path):
+    done = run("evidence", *arguments, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert words in done.output
+    assert done.output.count("\n") == 1
+
+
+def test_a_run_is_found_by_what_it_is_and_where_it_ran_is_not_part_of_that():
+    config = Config(method="dense", sparsity=0.0, model="mlp", epochs=1, train_size=64, validation=0.2)
+    rows = cell(config).rows()
+    assert Runs(rows)[Config(**{**config.__dict__, "device": "cuda"})] is rows[0]
+    assert rows[0]["experiment"] == "training"
+    with pytest.raises(KeyError):
+        Runs(rows)[Config(**{**config.__dict__, "seed": 1})]
+
+
+def test_weights_are_about_the_time_that_runs_take():
+    dense = Config(method="dense", sparsity=0.0)
+    assert weight(Config(method="dense", sparsity=0.0, optimizer="sam")) > 1.7 * weight(dense)
+    assert weight(Config(method="lt", sparsity=0.9)) == 12 * weight(dense)
+    assert weight(Config(method="lt", sparsity=0.0)) == weight(dense)

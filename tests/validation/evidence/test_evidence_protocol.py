@@ -1,0 +1,238 @@
+"""Protocol and experiments on planted accuracies: what is planted is found, what is not is not, nothing leaks."""
+
+import inspect
+import json
+import math
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from validation import figures
+from validation.evidence import report
+from validation.evidence.experiments import EXPERIMENTS
+from validation.evidence.experiments.price import LITTLE
+from validation.evidence.protocol import ARMS, BASES, TRIALS, TUNING, Comparison, Scale, sparse, unique
+from validation.evidence.runs import IMAGES, Runs, weight
+from validation.evidence.statistics import effect
+from validation.evidence.verdict import Line, conjunction, verdict
+from validation.standing import INCONCLUSIVE, REFUTED, SUPPORTED
+from validation.training import Config
+from validation.training.config import seed_for
+from validation.training.data import carved
+
+SCALE = Scale.of(6, epochs=4)
+BEST = 2  # the planted best trial of every arm
+
+
+def planted(accuracy, labels=tuple(EXPERIMENTS), scale=SCALE, noise=0.001):
+    """Return the rows that the experiments ask for, with an accuracy planted for each configuration."""
+
+    def row(config):
+        trial = "lr" if config.optimizer == "sgd" else "rho"
+        tried = [t[trial] for t in TRIALS[config.optimizer]].index(getattr(config, trial))
+        jitter = np.random.default_rng(seed_for("jitter", repr(config))).normal() * noise
+        level = np.random.default_rng(config.seed).normal() * 0.05  # a seed's own, ten times any gain: pairs remove it
+        fields = {k: v for k, v in asdict(config).items() if k not in ("device", "data_dir")}
+        measured = {"test_accuracy": accuracy(config) + level + jitter}
+        measured["validation_accuracy"] = 0.9 - 0.01 * abs(tried - BEST)
+        return {"experiment": "training"} | fields | measured
+
+    comparisons = [c for label in labels for c in EXPERIMENTS[label].comparisons(scale)]
+    rows = [row(config) for config in unique([x for c in comparisons for x in c.tuning(scale)])]
+    runs = Runs(rows)
+    return rows + [row(config) for config in unique([x for c in comparisons for x in c.final(runs, scale)])]
+
+
+def found(label, accuracy, **options):
+    runs = Runs(planted(accuracy, (label,), **options))
+    return EXPERIMENTS[label].judge(runs, options.get("scale", SCALE))
+
+
+def at_best(config):
+    """Whether the run is one at its arm's best trial."""
+    trial = "lr" if config.optimizer == "sgd" else "rho"
+    return getattr(config, trial) == TRIALS[config.optimizer][BEST][trial]
+
+
+def growing(config):
+    return 0.8 + (0.01 * config.sparsity if config.optimizer == "s2sam" else 0.0)
+
+
+def level(config):
+    return 0.8 + (0.01 if config.optimizer == "s2sam" else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "expected"),
+    [(growing, SUPPORTED), (level, INCONCLUSIVE), (lambda c: 1.6 - growing(c), REFUTED)],
+)
+def test_d4_finds_a_trend_that_is_there_and_no_other(accuracy, expected):
+    finding = found("D4", accuracy)
+    assert finding.verdict == expected
+    planted_slope = {SUPPORTED: 1.0, INCONCLUSIVE: 0.0, REFUTED: -1.0}[expected]  # points from 0 to 100 %
+    # a gain is off by sqrt(2) 0.1 points; its slope by that over sqrt(sum (s - mean)^2) = 0.99; of six seeds, 4 errors
+    assert finding.effect.mean == pytest.approx(planted_slope, abs=4 * 0.1 * math.sqrt(2) / 0.99 / math.sqrt(6))
+    gains = {line.at["sparsity"]: line for line in finding.lines if line.at.get("arm") == "s2sam"}
+    assert [gains[s].reference for s in (0.0, 0.9, 0.98)] == [0.41, 0.87, 2.0]
+    assert gains[0.99].reference is None
+    assert {line.at.get("arm") for line in finding.lines} == {*ARMS[1:], None}
+
+
+def test_d5_needs_every_method_and_is_refuted_by_one():
+    def one_hurt(config):
+        return level(config) - (0.02 if (config.method, config.optimizer) == ("set", "s2sam") else 0.0)
+
+    def one_idle(config):
+        return level(config) - (0.01 if (config.method, config.optimizer) == ("set", "s2sam") else 0.0)
+
+    assert found("D5", level).verdict == SUPPORTED
+    refuted = found("D5", one_hurt)
+    assert refuted.verdict == REFUTED
+    assert refuted.effect.mean == pytest.approx(-1, abs=0.2)
+    assert found("D5", one_idle).verdict == INCONCLUSIVE
+    assert len(refuted.lines) == 11 + 33
+
+
+def test_d6_is_about_a_margin_and_counts_evaluations():
+    def behind(points):
+        return lambda config: 0.8 + (0.0 if config.optimizer != "s2sam" else -points / 100)
+
+    assert found("D6", behind(0.1)).verdict == SUPPORTED
+    assert found("D6", behind(LITTLE)).verdict == INCONCLUSIVE
+    assert found("D6", behind(1.0)).verdict == REFUTED
+    configs = [x for c in EXPERIMENTS["D6"].comparisons(SCALE) for x in c.untuned(SCALE)]
+    cost = {(c.optimizer, c.epochs): c.epochs * (2 if c.optimizer == "sam" else 1) for c in configs}
+    assert cost == {("sgd", 4): 4, ("s2sam", 4): 4, ("sam", 4): 8, ("sam", 2): 4}  # sam-half: equal evaluations
+
+
+def test_d7_reads_the_rounds_both_ways_and_decides_by_exact_landing():
+    fraction = {"lt": 0.2, "lt-30": 0.3, "lt-40": 0.4}
+
+    def more(config):
+        return 0.8 + (0.1 * fraction.get(config.method, 0) if config.optimizer == "s2sam" else 0.0)
+
+    def only_as_stated(config):
+        return 0.8 if config.sparsity == 0.9 else more(config)
+
+    assert found("D7", more).verdict == SUPPORTED
+    other = found("D7", only_as_stated)
+    assert other.verdict == INCONCLUSIVE
+    assert {line.family: round(line.effect.mean) for line in other.lines} == {"exact": 0, "as stated": 4}
+
+
+def test_the_map_finds_its_slopes_and_its_regimes():
+    def noisy(config):
+        return 0.6 + (0.05 * config.label_noise if config.optimizer == "s2sam" else 0.0)
+
+    finding = found("R", noisy)
+    assert finding.verdict == SUPPORTED
+    assert finding.effect.mean == pytest.approx(5, abs=0.5)
+    slopes = [line for line in finding.lines if line.family == "slopes"]
+    assert slopes[0].adjusted < 1e-3 < slopes[1].adjusted
+    helped = {(x.at["noise"] > 0) for x in finding.lines if x.family == "regimes" and x.adjusted < 0.05}
+    assert helped == {True}
+    steps = {weight(c.base) for c in EXPERIMENTS["R"].comparisons(Scale.of(3)) if not c.base.sparsity}
+    assert max(steps) / min(steps) < 2.3  # about 340 steps, with 20, 68 or 170 evaluations between them
+
+
+def test_trials_are_as_many_for_every_arm_and_the_validation_part_alone_chooses():
+    assert {len(trials) for trials in TRIALS.values()} == {4}
+    assert all(len(next(iter(trial))) >= 2 and len(trial) == 1 for trials in TRIALS.values() for trial in trials)
+    rows = planted(lambda config: 0.1 if at_best(config) else 0.9, ("D4", "D6"))  # test accuracy would choose otherwise
+    judged = [row for row in rows if row["seed"] < TUNING]
+    assert all(at_best(Config(**{k: row[k] for k in ("method", "optimizer", "lr", "rho")})) for row in judged)
+    comparison, runs = Comparison(sparse(SCALE.base, 0.9), ARMS), Runs(rows)
+    assert {arm: comparison.chosen(runs, SCALE, arm) for arm in ARMS} == {arm: TRIALS[arm][BEST] for arm in ARMS}
+    leak = [row | {"test_accuracy": 1.0} if row["seed"] >= TUNING else row for row in rows]
+    assert comparison.gain(Runs(leak), SCALE) == comparison.gain(runs, SCALE)
+
+
+def test_arms_of_a_seed_share_all_but_their_trial():
+    for experiment in EXPERIMENTS.values():
+        for comparison in experiment.comparisons(SCALE):
+            configs = comparison.untuned(SCALE)
+            same = {replace(c, optimizer="sgd", rho=0.05, lr=0.1, seed=0, epochs=1) for c in configs}
+            assert len(same) == 1
+            assert {c.validation for c in configs} == {0.2}
+            assert {(c.method == "dense", c.sparsity == 0) for c in configs} <= {(True, True), (False, False)}
+    assert not {c.seed for c in comparison.untuned(SCALE)} & {c.seed for c in comparison.tuning(SCALE)}
+
+
+def test_experiments_share_runs_and_tuning_at_equal_regimes():
+    d4, d5, d6 = (EXPERIMENTS[label].comparisons(SCALE) for label in ("D4", "D5", "D6"))
+    tuned = {x for c in d4 for x in c.tuning(SCALE)}
+    assert {x for c in d5 for x in c.tuning(SCALE)} <= tuned
+    shared = {x for c in d4 for x in c.untuned(SCALE)} & {x for c in d6 for x in c.untuned(SCALE)}
+    assert len(shared) == 2 * 3 * SCALE.seeds  # SGD, S2-SAM and SAM, dense and at 90 %
+
+
+def test_stored_rows_tell_their_scale_and_incomplete_experiments_are_left_out(tmp_path):
+    rows = planted(growing, ("D6", "D7"))
+    assert Scale.seen(Runs(rows)) == SCALE
+    assert [f.label for f in report.judged(rows)] == ["D6", "D7"]
+    assert [f.label for f in report.judged(rows[:-1])] == ["D6"]
+    assert [f.label for f in report.judged(rows, ["D7"])] == ["D7"]
+    on_device = [row | {"device": "cuda: x"} for row in rows]  # where it ran changes nothing
+    assert report.judged(on_device) == report.judged(rows)
+    with pytest.raises(ValueError, match="rows must hold a run by SGD"):
+        report.judged([])
+
+
+def test_findings_are_written_drawn_and_said(tmp_path):
+    findings = report.judged(planted(growing))
+    places = report.write(findings, tmp_path)
+    assert {p.name for p in places} == {"findings.json", "D4.svg", "D5.svg", "D6.svg", "D7.svg", "R.svg"}
+    stored = json.loads(places[0].read_text())
+    assert [f["label"] for f in stored] == list(EXPERIMENTS)
+    assert stored[0]["needed"].keys() == {"0.8", "0.9"}
+    again = tmp_path / "again"
+    again.mkdir()
+    for place in report.write(findings[:1], again)[1:]:
+        assert place.read_bytes() == (tmp_path / place.name).read_bytes(), place.name
+    text = str(findings[0])
+    assert text.startswith("D4 SUPPORTED: ")
+    assert "digits, compact network, 4 epochs, 6 seeds" in text
+    undecided = next(f for f in findings if f.verdict == INCONCLUSIVE)
+    assert "would decide: " in str(undecided)
+    assert report.table(findings[0]).row_count == len(findings[0].lines)
+
+
+def test_a_figure_shows_the_numbers_of_its_rows():
+    finding = found("D4", growing)
+    with figures.mpl.rc_context(dict(figures.RC)):
+        axes = figures.evidence_figure(finding).axes[0]
+    mine = [line.effect.mean for line in finding.lines if line.at.get("arm") == "s2sam"]
+    assert any(list(map(float, c.lines[0].get_ydata())) == mine for c in axes.containers)
+
+
+def test_a_verdict_needs_its_whole_interval():
+    assert verdict(effect([1.0, 1.2, 0.9])) == SUPPORTED
+    assert verdict(effect([-1.0, -1.2, -0.9])) == REFUTED
+    assert verdict(effect([1.0, 1.2, 0.9]), 1.0) == INCONCLUSIVE
+    assert verdict(effect([5.0])) == INCONCLUSIVE
+
+
+def test_many_methods_are_adjusted_before_one_of_them_refutes():
+    nothing = np.random.default_rng(0).normal(size=(400, 11, 5))
+    lines = [[Line("m", str(i), effect(list(v))) for i, v in enumerate(study)] for study in nothing]
+    refuted = np.mean([conjunction(study)[0] == REFUTED for study in lines])
+    unadjusted = np.mean([conjunction(study, adjust=False)[0] == REFUTED for study in lines])
+    # of 11 true nulls one side is 2.5 %: at most 0.025 (+ 4 errors) by Holm, 1 - 0.975^11 = 0.24 without
+    assert refuted < 0.025 + 4 * math.sqrt(0.025 * 0.975 / 400)
+    assert unadjusted > 0.15
+
+
+def test_every_experiment_states_its_rule_before_its_code():
+    for experiment in EXPERIMENTS.values():
+        text = inspect.getmodule(experiment.judge).__doc__
+        assert text.startswith(experiment.label)
+        assert "decides" in text or "SUPPORTED when" in text
+    assert "Tuning" in inspect.getmodule(Comparison).__doc__
+
+
+def test_the_number_of_images_that_plans_go_by_is_the_data_sets():
+    from validation.datasets import load
+
+    assert len(carved(load("digits"), BASES["digits"]).train[1]) == IMAGES["digits"]
+    assert round(0.8 * 60_000) == IMAGES["fashion-mnist"]

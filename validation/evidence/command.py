@@ -1,0 +1,119 @@
+"""`s2sam evidence`: tune every arm on the validation part, train what is judged, and say where each claim stands."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress, TaskID
+
+from validation.cells import Cell, Row, run_cells
+from validation.evidence import report
+from validation.evidence.experiments import EXPERIMENTS
+from validation.evidence.protocol import BASES, TUNING, Scale, unique
+from validation.evidence.runs import Runs, configs, grouped, weight
+from validation.executors import executor
+from validation.terminal import console, progress_bar, refuse, usable, writable
+
+_CLAIMS = f"{', '.join(EXPERIMENTS)}; comma-separated. Default: all."
+_OUT = Path("s2sam-out/evidence")
+
+
+def evidence(
+    claims: Annotated[str | None, typer.Option(help=_CLAIMS)] = None,
+    seeds: Annotated[int, typer.Option(help="Judged, >= 2; a third of them more, at least one, tune.")] = 3,
+    dataset: Annotated[str, typer.Option(help=f"{', '.join(BASES)}.")] = "digits",
+    epochs: Annotated[int | None, typer.Option(help="Of each round. Default: 20 digits, 10 Fashion-MNIST.")] = None,
+    model: Annotated[str | None, typer.Option(help="Default: compact for digits, resnet32 for Fashion-MNIST.")] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda.")] = "cpu",
+    data_dir: Annotated[str | None, typer.Option(help="Folder of Fashion-MNIST. Default: Debian's package's.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes on this machine, of one thread each.")] = 1,
+    address: Annotated[str | None, typer.Option("--executor", help="dask://HOST:PORT: a cluster instead.")] = None,
+    together: Annotated[int, typer.Option(help="Runs of small networks in one step: best on an accelerator.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder for rows.jsonl, findings.json and figures.")] = _OUT,
+) -> None:
+    """Measure the paper's experimental claims by training, with intervals, controls and verdicts.
+
+    Stopped at any moment, the same command goes on; more seeds keep the rows of the tuning that they share.
+    """
+    labels = list(EXPERIMENTS) if claims is None else [label.strip() for label in claims.split(",")]
+    if wrong := [label for label in labels if label not in EXPERIMENTS]:
+        refuse(f"--claims must be of {', '.join(EXPERIMENTS)}, got {wrong[0] or 'nothing'}; pick one")
+    if seeds < 2:
+        refuse(f"--seeds must be >= 2, got {seeds}; one seed has no interval")
+    if together < 1:
+        refuse(f"--together must be >= 1, got {together}; 1 trains every run alone")
+    if dataset not in BASES:
+        refuse(f"--dataset must be one of {', '.join(BASES)}, got {dataset}; pick one")
+    changed: dict[str, Any] = {"epochs": epochs, "model": model, "data_dir": data_dir}
+    changed = {name: value for name, value in changed.items() if value is not None} | {"device": usable(device)}
+    try:
+        scale = Scale.of(seeds, dataset, **changed)
+        with executor(workers, address) as pool, progress_bar() as bar:
+            rows = measure(labels, scale, writable(out) / "rows.jsonl", bar, pool, together)
+    except BrokenProcessPool:
+        refuse(f"a worker died, of too little memory perhaps; finished rows are in {out}, the same command resumes")
+    except (RuntimeError, ValueError, ModuleNotFoundError) as error:
+        refuse(f"--{error}")
+    except KeyboardInterrupt:
+        print(f"\ns2sam: stopped; finished rows are in {out}; the same command resumes", file=sys.stderr)
+        raise typer.Exit(130) from None
+    tell(rows, out, labels)
+
+
+def measure(
+    labels: list[str], scale: Scale, path: Path, bar: Progress, pool: Executor | None = None, together: int = 1
+) -> list[Row]:
+    """Run the trials, then, at the trials chosen, what is judged; return all rows.
+
+    Args:
+        labels: of the experiments.
+        scale: of the runs.
+        path: the rows file; it keeps what other experiments, or more seeds, have put there.
+        bar: shows how much of the work is done, and the time that remains.
+        pool: what the runs go on; this process by default.
+        together: most runs of small networks that share a step.
+    """
+    comparisons = [c for label in labels for c in EXPERIMENTS[label].comparisons(scale)]
+    trials = unique([config for c in comparisons for config in c.tuning(scale)])
+    later = unique([config for c in comparisons for config in c.untuned(scale)])
+    task = bar.add_task("", total=sum(map(weight, trials + later)))
+    first = grouped(trials, together)
+    runs = Runs(_run(first, path, bar, task, pool))
+    judged = unique([config for c in comparisons for config in c.final(runs, scale)])
+    return _run(first + grouped(judged, together), path, bar, task, pool)
+
+
+def _run(cells: list[Cell], path: Path, bar: Progress, task: TaskID, pool: Executor | None) -> list[Row]:
+    """Run the cells, and show how far they are."""
+    weights = {c.key: sum(map(weight, configs(c))) for c in cells}
+
+    def shown(left: Iterable[Cell]) -> Iterator[Cell]:
+        todo = list(left)
+        bar.update(task, completed=sum(weights.values()) - sum(weights[c.key] for c in todo))
+        for c in todo:
+            first, *_ = configs(c)
+            what = f"{first.method} {first.optimizer} {first.sparsity:.0%}"
+            bar.update(task, description=f"{'tuning' if first.seed >= TUNING else 'training'} {what}".ljust(32))
+            yield c
+            bar.advance(task, weights[c.key])
+
+    return run_cells(cells, path, shown, pool, keep=True)
+
+
+def tell(rows: list[Row], out: Path, labels: list[str] | None = None) -> None:
+    """Judge, print, write and draw.
+
+    Args:
+        rows: as stored.
+        out: the folder for findings.json and figures.
+        labels: of the experiments; all by default.
+    """
+    findings = report.judged(rows, labels)
+    for finding in findings:
+        console.print(f"\n{finding}\ndecides: {finding.rule}", markup=False, highlight=False)
+        console.print(report.table(finding))
+    console.print("\nwritten: " + ", ".join(map(str, report.write(findings, out))))

@@ -1,0 +1,149 @@
+"""The protocol of every experiment here, fixed before any of it was run.
+
+Arms. SGD; exact SAM; S2-SAM; `random`, a random direction of the same norm, fresh each step (does the former gradient
+matter?); `unmasked`, S2-SAM along the dense former gradient, as the authors' public code perturbs (only in sparse
+networks: in dense ones it is S2-SAM). `sam-half` is SAM for half the epochs: the price of S2-SAM.
+
+Equal terms. All arms of a seed share initial weights, order of the images, split and wrong labels. Schedule, momentum,
+weight decay, batch, network and epochs are the same for all.
+
+Tuning. Each arm gets four trials: the others over rho (0.05, 0.02, 0.1, 0.2), SGD over the learning rate (0.1, 0.05,
+0.025, 0.2), which the others keep at 0.1. The trial with the highest validation accuracy, mean over the tuning seeds
+and measured after the last epoch, is taken, the first listed where some are equal. The validation part is a fifth of
+the training images, with true labels, held out in all runs, the final ones too. Tuning seeds (10000 and on) are none of
+the seeds that are judged. Tuning is done in every regime of sparsity, sample size and label noise, with MEST (dense
+training at sparsity 0); other sparse methods take what was found there, for every arm alike.
+
+Judgement. Only test accuracy after the last epoch, in percentage points; only on seeds 0 to n - 1, with n given before;
+the test images serve nothing else. Differences are paired by seed, intervals are t intervals of 95 %, families of
+comparisons are adjusted by Holm. A claim is SUPPORTED when the interval of its one named effect lies above its
+threshold, REFUTED when it lies below, else INCONCLUSIVE, with the seeds that would decide at 80 and at 90 % power.
+The standing is one of this scale: data, network and length are named with it. At least 10 seeds make evidence; 3 are
+the small set, which shows that everything runs and what the spread is.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from validation.evidence.runs import Runs
+from validation.training import Config
+
+ARMS = ("sgd", "sam", "s2sam", "random", "unmasked")
+PAIR = ("sgd", "s2sam")
+TUNING = 10_000  # the first tuning seed
+TRIALS: dict[str, tuple[dict[str, Any], ...]] = {
+    "sgd": tuple({"lr": lr} for lr in (0.1, 0.05, 0.025, 0.2)),
+    **{arm: tuple({"rho": rho} for rho in (0.05, 0.02, 0.1, 0.2)) for arm in (*ARMS[1:], "sam-half")},
+}
+BASES = {
+    "digits": Config(method="dense", sparsity=0.0, dataset="digits", model="compact", epochs=20, validation=0.2),
+    "fashion-mnist": Config(
+        method="dense", sparsity=0.0, dataset="fashion-mnist", model="resnet32", epochs=10, batch=128, validation=0.2
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large a set of experiments is.
+
+    Attributes:
+        base: what all runs have in common, dense; experiments change sparsity, method, labels and number of images.
+        seeds: judged. tuning: seeds of each trial.
+    """
+
+    base: Config
+    seeds: int
+    tuning: int
+
+    @classmethod
+    def of(cls, seeds: int, dataset: str = "digits", **changed: Any) -> "Scale":
+        """Return the scale for a data set: a third of the seeds, at least one, for tuning."""
+        return cls(replace(BASES[dataset], **changed), seeds, max(1, seeds // 3))
+
+    @classmethod
+    def seen(cls, runs: Runs) -> "Scale":
+        """Return the scale of stored runs.
+
+        Raises:
+            ValueError: when there is no run to judge.
+        """
+        configs = [c for c in runs.configs() if c.optimizer == "sgd" and c.train_size is None]
+        if not (judged := [c.seed for c in configs if c.seed < TUNING]):
+            raise ValueError("rows must hold a run by SGD to judge others against, got none; run: s2sam evidence")
+        (base, _), *_ = Counter((c.dataset, c.model, c.epochs) for c in configs).most_common(1)
+        changed: dict[str, Any] = dict(zip(("model", "epochs"), base[1:], strict=True))
+        tuning = len({c.seed for c in configs if c.seed >= TUNING})
+        return cls(replace(BASES[base[0]], **changed), max(judged) + 1, tuning)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One regime and the arms to be compared in it.
+
+    Attributes:
+        base: the regime; its optimizer, seed, rho and lr are each arm's to set.
+        arms: keys of `TRIALS`.
+    """
+
+    base: Config
+    arms: tuple[str, ...] = PAIR
+
+    def tuning(self, scale: Scale) -> list[Config]:
+        """Return the runs of all trials."""
+        seeds = range(TUNING, TUNING + scale.tuning)
+        anchor = self.anchor
+        return [_arm(anchor, arm, seed, trial) for arm in self.arms for trial in TRIALS[arm] for seed in seeds]
+
+    @property
+    def anchor(self) -> Config:
+        """The regime in which its arms are tuned: MEST at its sparsity, or dense training."""
+        return replace(self.base, method="mest" if self.base.sparsity else "dense")
+
+    def chosen(self, runs: Runs, scale: Scale, arm: str) -> dict[str, Any]:
+        """Return an arm's best trial; KeyError when a run of it is missing."""
+        seeds = range(TUNING, TUNING + scale.tuning)
+
+        def score(trial: dict[str, Any]) -> float:
+            return fmean(runs[_arm(self.anchor, arm, seed, trial)]["validation_accuracy"] for seed in seeds)
+
+        return max(TRIALS[arm], key=score)  # the first of equals
+
+    def final(self, runs: Runs, scale: Scale) -> list[Config]:
+        """Return the runs to be judged, each arm at its best trial."""
+        best = {arm: self.chosen(runs, scale, arm) for arm in self.arms}
+        return [_arm(self.base, arm, seed, best[arm]) for arm in self.arms for seed in range(scale.seeds)]
+
+    def untuned(self, scale: Scale) -> list[Config]:
+        """Return the runs to be judged as they are at the first trials: how many, and how long, is known before."""
+        return [_arm(self.base, arm, seed, TRIALS[arm][0]) for arm in self.arms for seed in range(scale.seeds)]
+
+    def accuracy(self, runs: Runs, scale: Scale, arm: str) -> list[float]:
+        """Return an arm's test accuracies in percent, seed by seed."""
+        best = self.chosen(runs, scale, arm)
+        rows = [runs[_arm(self.base, arm, seed, best)] for seed in range(scale.seeds)]
+        return [100 * row["test_accuracy"] for row in rows]
+
+    def gain(self, runs: Runs, scale: Scale, arm: str = "s2sam", over: str = "sgd") -> list[float]:
+        """Return an arm's gain over another in percentage points, seed by seed."""
+        pairs = zip(self.accuracy(runs, scale, arm), self.accuracy(runs, scale, over), strict=True)
+        return [one - other for one, other in pairs]
+
+
+def _arm(base: Config, arm: str, seed: int, trial: dict[str, Any]) -> Config:
+    if arm == "sam-half":
+        return replace(base, optimizer="sam", seed=seed, epochs=max(1, base.epochs // 2), **trial)
+    return replace(base, optimizer=arm, seed=seed, **trial)
+
+
+def sparse(base: Config, sparsity: float, method: str = "mest") -> Config:
+    """Return the regime at a sparsity; dense training where it is 0."""
+    return replace(base, sparsity=sparsity, method=method if sparsity else "dense")
+
+
+def unique(configs: Sequence[Config]) -> list[Config]:
+    """Return the configurations, each once: experiments share runs."""
+    return list(dict.fromkeys(configs))

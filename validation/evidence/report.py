@@ -1,0 +1,64 @@
+"""Findings from stored rows: judged, told, drawn. Nothing is measured here."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from validation.cells import Row
+from validation.evidence.experiments import EXPERIMENTS
+from validation.evidence.protocol import Scale
+from validation.evidence.runs import Runs
+from validation.evidence.verdict import Finding
+
+
+def judged(rows: Iterable[Row], labels: Sequence[str] | None = None) -> list[Finding]:
+    """Return the findings of all experiments whose runs are complete, in the registry's order.
+
+    Args:
+        rows: as `s2sam evidence` stores them.
+        labels: of the experiments; all by default.
+
+    Raises:
+        ValueError: when there is no run to judge.
+    """
+    runs, found = Runs(rows), []
+    scale = Scale.seen(runs)
+    for label, experiment in EXPERIMENTS.items():
+        if labels is None or label in labels:
+            try:
+                found.append(experiment.judge(runs, scale))
+            except KeyError:  # a run is missing: not asked for, or not reached yet
+                continue
+    return found
+
+
+def write(findings: Sequence[Finding], folder: Path) -> list[Path]:
+    """Write findings.json and the figures into a folder; return their places."""
+    from validation.figures import draw_evidence  # a second of imports, when there is something to draw
+
+    place = folder / "findings.json"
+    place.write_text(json.dumps([_plain(finding) for finding in findings], indent=1) + "\n")
+    return [place, *draw_evidence(findings, folder)]
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    """Return a finding as JSON values: no intervals without ends, and the scale in words."""
+    whole = asdict(finding) | {"regime": finding.regime, "needed": {str(p): n for p, n in finding.needed.items()}}
+    del whole["scale"]
+    for effect in (whole["effect"], *(line["effect"] for line in whole["lines"])):
+        effect |= {name: value if math.isfinite(value) else None for name, value in effect.items()}
+    return whole
+
+
+def table(finding: Finding) -> Table:
+    """Return a finding's comparisons as a table for the terminal."""
+    view = Table("comparison", "effect, 95 % interval", "p (Holm)", "paper", box=None, header_style="bold")
+    for line in finding.lines:
+        known = "" if line.reference is None else f"{line.reference:+.2f}"
+        view.add_row(line.name, str(line.effect), f"{line.adjusted:.3f}", known)
+    return view

@@ -1,0 +1,126 @@
+"""One training run as a cell: a configuration, frozen, gives one row with all that is needed to judge and to redraw."""
+
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields, replace
+from functools import lru_cache, partial
+from typing import Any
+
+from validation.cells import Cell, Row, experiment
+from validation.datasets import load
+from validation.training import Config
+from validation.training.loop import Training
+from validation.training.side_by_side import APART, SideBySide, side_by_side
+
+EPOCHS = ("train_loss", "train_accuracy", "validation_accuracy", "test_loss", "test_accuracy", "nonzeros", "cos")
+IMAGES = {"digits": 1150, "fashion-mnist": 48_000}  # trained on, with a fifth held out
+COMMON = Config()  # what runs side by side are grouped under
+PLACE = ("device", "data_dir")  # of a configuration: where, not what
+FRACTION = {"lt": 0.2, "lrr": 0.2, "lt-30": 0.3, "lt-40": 0.4}  # what a round of an iterative method cuts
+_images = lru_cache(maxsize=1)(load)
+
+
+@partial(experiment, runs=("s2sam", "validation/training", "validation/models.py", "validation/datasets.py"))
+def training(*, together: list[list[Any]] | None = None, **options: Any) -> list[Row]:
+    """Train one configuration, or several side by side, in memory; what is stopped begins again.
+
+    Args:
+        together: seed, rho and lr of each run, where there are several.
+        options: the fields of a `Config`.
+
+    Returns:
+        One row a run: its configuration without device and folder; what the last epoch measured; `history`, the numbers
+        of every epoch in order, of all rounds; how many rounds; seconds (its share); and what the method warned of.
+    """
+    base = Config(**options)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        images = _images(base.dataset, base.data_dir)
+        if together is None:
+            runs = [Training(base, images)]
+            runs[0].prepare()
+            runs[0].train(lambda: None, None)
+        else:
+            stack = SideBySide(_apart(base, together), images)
+            stack.train()
+            runs = stack.runs
+    said = sorted({str(w.message) for w in warned})
+    return [_row(run, len(runs)) | {"warned": said} for run in runs]
+
+
+def _apart(base: Config, together: list[list[Any]]) -> list[Config]:
+    return [replace(base, **dict(zip(APART, values, strict=True))) for values in together]
+
+
+def _row(run: Training, together: int) -> Row:
+    history = {name: [_short(row[name]) for row in run.rows] for name in EPOCHS}
+    seconds = math.fsum(row["seconds"] for row in run.rows) / together
+    whole = {"rounds": run.round + 1, "seconds": seconds, "together": together, "history": history}
+    return run.rows[-1] | whole | {name: value for name, value in asdict(run.config).items() if name not in PLACE}
+
+
+def cell(*configs: Config) -> Cell:
+    """Return the cell of a configuration, or of several that are trained side by side."""
+    if len(configs) == 1:
+        return Cell.of("training", **asdict(configs[0]))
+    return Cell.of("training", together=[[getattr(c, name) for name in APART] for c in configs], **asdict(configs[0]))
+
+
+def configs(of: Cell) -> list[Config]:
+    """Return the configurations of a cell."""
+    options = dict(of.options)
+    together = options.pop("together", None)
+    base = Config(**options)
+    return [base] if together is None else _apart(base, together)
+
+
+def grouped(todo: Sequence[Config], together: int) -> list[Cell]:
+    """Return the cells of configurations, at most so many side by side: those that may be, the longest first."""
+    groups: dict[Config, list[Config]] = {}
+    for config in todo:
+        alone = together == 1 or not side_by_side(config)
+        common = config if alone else replace(config, **{name: getattr(COMMON, name) for name in APART})
+        groups.setdefault(common, []).append(config)
+    parts = [group[i : i + together] for group in groups.values() for i in range(0, len(group), together)]
+    return [cell(*part) for part in sorted(parts, key=lambda part: -sum(map(weight, part)))]
+
+
+def weight(config: Config) -> int:
+    """Return about how long a run takes: gradient evaluations of all rounds, and for each epoch's evaluation three.
+
+    >>> weight(Config(method="lt", sparsity=0.9, epochs=20))
+    4800
+    """
+    rounds = 1
+    if config.method in FRACTION and config.sparsity:
+        left = math.log(1 - config.sparsity) / math.log(1 - FRACTION[config.method])
+        rounds += math.ceil(left - 1e-9)
+    steps = (config.train_size or IMAGES.get(config.dataset, 1000)) // config.batch
+    return rounds * config.epochs * (steps * (2 if config.optimizer == "sam" else 1) + 3)
+
+
+def _short(value: Any) -> Any:
+    """Round to 6 digits: of hundreds of epochs, for figures."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+class Runs:
+    """Rows of runs, found by configuration, whatever the device they were made on.
+
+    Args:
+        rows: of the experiment `training`; others are left out.
+    """
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        names = [f.name for f in fields(Config) if f.name not in PLACE]
+        mine = [row for row in rows if row["experiment"] == "training"]
+        self._rows = {Config(**{name: row[name] for name in names}): row for row in mine}
+
+    def __getitem__(self, config: Config) -> Row:
+        """Return the row of a configuration; KeyError when there is none."""
+        return self._rows[replace(config, device="cpu", data_dir=None)]
+
+    def configs(self) -> list[Config]:
+        """Return the configurations there are."""
+        return list(self._rows)
