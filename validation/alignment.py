@@ -1,7 +1,9 @@
 """The stored measurement of directions: `python -m validation.alignment DIR [--pack]` makes it, with table and figure.
 
 The protocol is `validation.experiments.alignment`. DIR keeps the finished cells in rows.jsonl, and the same command
-goes on; --pack puts rows and figure in the place of the committed ones.
+goes on; --pack puts rows and figure in the place of the committed ones. One arm was added when the others were seen,
+`afterwards`: plain SGD at the learning rate of the momentum runs, a tenth of their effective step, to tell momentum
+from the length of a step.
 """
 
 import argparse
@@ -14,7 +16,7 @@ from typing import Any
 import torch
 
 from validation.cells import Cell, read, run_cells, write
-from validation.experiments.alignment import STAGES, whole
+from validation.experiments.alignment import BATCHES, COMMON, STAGES, TASKS, whole
 from validation.figures import draw_alignment
 from validation.seeds import Mean, over_seeds
 
@@ -29,6 +31,24 @@ CHAIN = ("fresh_batch", "used_batch", "before_batch", "stale_batch")  # from SAM
 def stored() -> Path:
     """Return the committed rows, which travel with the package."""
     return Path(str(files("validation").joinpath("results/alignment.jsonl.gz")))
+
+
+def afterwards() -> list[Cell]:
+    """Return the cells of the arm that was added: momentum 0, dense, learning rate 0.1."""
+    at: dict[str, Any] = {**TASKS["digits"], **COMMON, "alpha": 0.1, "sparsity": 0.0, "momentum": 0.0, "seeds": 5}
+    return [Cell.of("network_alignment", **at, replacement=False, batch=batch) for batch in BATCHES]
+
+
+def protocol(rows: Rows) -> str:
+    """Return one sentence on how these rows were made; the whole protocol is the experiment's docstring."""
+    at, seeds = rows[0]["at"], sorted({r["seeds"] for r in rows})
+    return (
+        f"S2SAM around SGD, compact network without norms, {at['steps']} steps at every batch size, effective step "
+        f"{at['alpha']:g} falling as a cosine, rho {at['rho']:g}; fixed random masks; early, middle and late are steps "
+        f"at {', '.join(f'{100 * low:.0f}-{100 * high:.0f} %' for low, high in STAGES.values())} of the run; means and "
+        f"95 % Student intervals over {' or '.join(map(str, seeds))} seeds; r is the noise of a batch's gradient over "
+        "its signal, predictions are from r and from how far the step turns the true gradient"
+    )
 
 
 def chosen(rows: Rows, **at: Any) -> list[Mapping[str, Any]]:
@@ -97,7 +117,7 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    rows = run_cells(whole(), options.folder / "rows.jsonl", _progress)
+    rows = run_cells(whole() + afterwards(), options.folder / "rows.jsonl", _progress)
     draw_alignment(rows, options.folder / "alignment.svg")
     if options.pack:
         write(stored(), rows)

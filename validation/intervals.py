@@ -60,7 +60,7 @@ def planned(span: float, level: float, precision: float) -> int:
     >>> planned(span=3.0, level=1e-8, precision=0.1)
     1339
     """
-    return 2 + math.ceil(7 * span * math.log(2 / level) / (3 * precision))
+    return 1 + math.ceil(7 * span * math.log(2 / level) / (3 * precision))
 
 
 def deciding(variance: float, span: float, level: float, room: float) -> float:

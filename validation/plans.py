@@ -4,8 +4,9 @@ from typing import Any
 
 from validation.cells import Cell
 from validation.experiments.alignment import COMMON, TASKS
-from validation.experiments.expectation import asked, share
+from validation.experiments.expectation import share
 from validation.experiments.network import MOMENTUM_CLAIMS, RUN_CLAIMS, STEP_CLAIMS
+from validation.noisy_runs import asked
 from validation.sizes import Size
 
 BETAS = (0.5, 0.9)
@@ -144,7 +145,7 @@ def network(s: Size, labels: list[str], seed: int) -> list[Cell]:
             result.append(Cell.of("network_claims", labels=along, **step, **run))
     if any(x.partition(".")[0] == "A5" for x in labels):
         narrow = {**TASKS["digits"], **COMMON, "width": 8, "steps": 2 * s.network, "seed": seed}
-        fixed = {**narrow, "sparsity": 0.0, "momentum": 0.9, "replacement": False, "seeds": 6 if s.restarts else 3}
+        fixed = {**narrow, "sparsity": 0.0, "momentum": 0.9, "replacement": False, "seeds": 5 if s.restarts else 2}
         result += [Cell.of("network_alignment", batch=batch, **fixed) for batch in (32, 256)]
     if any(x.partition(".")[0] == "A1" for x in labels):
         result.append(Cell.of("low_precision", widths=list(s.widths), rho=[0.05, 0.005], count=20, seed=seed))

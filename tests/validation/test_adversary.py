@@ -289,6 +289,7 @@ def test_extremes_are_rows_of_their_own():
     assert row["verdict"] == "HOLDS"
     assert row["x"] == [1, 2, 3, 4, 5]
     assert all(m <= y <= 1 for m, y in zip(row["median_y"], row["y"], strict=True))
+    assert (row["restarts"], row["confirmed"], row["steps"]) == (600, False, row["n"])
     assert row["n"] == sum(row["counts"].values()) > row["runs"]
     assert json.loads(json.dumps(row))["program"].startswith("from validation.adversary")
     assert checked([row], "A4.convex") == []

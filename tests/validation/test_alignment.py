@@ -6,7 +6,9 @@ from torch.nn.functional import cross_entropy
 
 from s2sam import S2SAM
 from s2sam.sparse import RandomMask
-from validation.cells import EXPERIMENTS
+from validation import alignment as stored
+from validation import figures
+from validation.cells import EXPERIMENTS, read
 from validation.datasets import load
 from validation.directions import Sampling
 from validation.experiments import alignment
@@ -159,3 +161,87 @@ def test_the_stored_grid_is_the_protocols():
     }
     assert {c["seeds"] for c in main if c["sparsity"] in (0.0, 0.9, 0.98)} == {10}
     assert {c["seeds"] for c in cells if c not in main} == {5}
+
+
+def row(batch=32, sparsity=0.0, stage="middle", momentum=0.9, replacement=False, family="digits", **values):
+    """Return a row of two seeds, as stored; the cosines not given fall from SAM's direction to the stale one."""
+    fixed = {"fresh_batch": [0.8, 0.6], "used_batch": [0.7, 0.5], "before_batch": [0.5, 0.4], "stale_batch": [0.3, 0.2]}
+    fixed |= {"batch_full": [0.8, 0.6], "stale_full": [0.5, 0.4], "log10_r": [0.0, 2.0]}
+    fixed |= {name: [0.6, 0.8] for name in ("noise_full", "noise_stale_full", "noise_stale_batch")}
+    at = {"batch": batch, "sparsity": sparsity, "momentum": momentum, "replacement": replacement, "dataset": family}
+    return {"family": family, "stage": stage, "at": at, "seeds": 2, "values": fixed | values}
+
+
+def test_a_line_is_the_mean_over_seeds_with_its_interval():
+    heads, (line,) = stored.table([row()])
+    # two seeds 0.2 apart: half length 12.706 * 0.2/2 = 1.27; 0.1 apart: 0.64
+    expected = [
+        "digits",
+        "0 %",
+        "32",
+        "middle",
+        "10",
+        "0.70±1.27",
+        "0.70",
+        "0.45±0.64",
+        "0.70",
+        "",
+        "0.25±0.64",
+        "0.70",
+    ]
+    assert line == [*expected, "0.70±1.27", "2"]
+    assert len(heads) == len(line)
+
+
+def test_lines_go_by_task_sparsity_batch_and_time():
+    rows = [row(64, 0.9, "late"), row(64, 0.9, "early"), row(16, 0.9), row(512), row(16, family="a")]
+    lines = stored.table(rows)[1]
+    assert [tuple(line[1:4]) for line in lines[1:]] == [
+        ("0 %", "512", "middle"), ("90 %", "16", "middle"), ("90 %", "64", "early"), ("90 %", "64", "late")
+    ]  # fmt: skip
+    assert lines[0][0] == "a"
+    assert stored.chosen(rows, stage="early", batch=64) == [rows[1]]
+    assert stored.chosen(rows, dataset="digits", sparsity=0.0) == [rows[3]]
+
+
+def test_the_share_is_a_quotient_of_means_whose_interval_knows_the_pairs():
+    exact = stored.share(row(batch_full=[0.8, 0.7], stale_full=[0.4, 0.35]))  # one half for each seed: no doubt
+    assert exact.mean == pytest.approx(0.5)
+    assert exact.half == pytest.approx(0.0, abs=1e-12)
+    # u - q v with q = 0.5: +0.1, -0.1 -> half length 12.706 * 0.1, over the mean 0.75 of SAM's cosine
+    paired = stored.share(row(batch_full=[0.8, 0.7], stale_full=[0.5, 0.25]))
+    assert paired.half == pytest.approx(12.7062 * 0.1 / 0.75, rel=1e-4)
+    assert stored.share(row(batch_full=[0.2, -0.1])).half == float("inf")
+
+
+def test_what_is_lost_adds_up():
+    lost = stored.losses(row())
+    assert [m.mean for m in lost] == pytest.approx([0.3, 0.1, 0.15, 0.2])
+    assert sum(m.mean for m in lost) == pytest.approx(1 - 0.25)
+
+
+def test_the_figure_has_a_mark_for_every_mean_of_its_panels():
+    rows = [row(b, s, stage) for b in (16, 64) for s in (0.0, 0.9, 0.98) for stage in alignment.STAGES]
+    aside = [row(16, 0.0, momentum=0.0), row(16, 0.0, replacement=True), row(16, 0.0, family="fashion-mnist")]
+    figure = figures.alignment.alignment(rows + aside)
+    for panel in figure.axes[:5]:
+        means = [line for line in panel.lines if line.get_marker() in ("s", "D", "^")]
+        assert [len(line.get_xdata()) for line in means] == [2, 2, 2]
+        assert sorted(y for line in means for y in line.get_ydata()) == pytest.approx(
+            [0.25] * 2 + [0.45] * 2 + [0.7] * 2
+        )
+    collapsed = [line for line in figure.axes[5].lines if line.get_marker() in ("s", "D", "^")]
+    assert [len(line.get_xdata()) for line in collapsed] == [len(rows + aside)] * 3
+    assert len(figures.alignment.alignment(rows[:3]).axes) == 6  # panels without rows stay empty
+
+
+def test_the_committed_rows_are_the_protocols_and_redraw(tmp_path):
+    rows = read(stored.stored())
+    grid = {tuple(sorted(dict(c.options).items())): dict(c.options) for c in alignment.whole() + stored.afterwards()}
+    found = [tuple(sorted({**r["at"], "seeds": r["seeds"], "seed": r["seed"]}.items())) for r in rows]
+    assert sorted(map(str, found)) == sorted(str(options) for options in grid for _ in alignment.STAGES)
+    for r in rows:
+        assert all(len(values) == r["seeds"] for values in r["values"].values())
+    drawn = figures.draw_alignment(rows, tmp_path / "alignment.svg")
+    assert "<svg" in drawn.read_text()
+    assert "<svg" in (stored.stored().parent / "alignment.svg").read_text()

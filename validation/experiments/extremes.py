@@ -13,6 +13,7 @@ from validation.adversary import search
 from validation.adversary.hunt import SHORT
 from validation.cells import Row, experiment
 from validation.experiments.sweep import outcome_row
+from validation.judge import Verdict
 from validation.measures import MEASURES
 
 SLICE = 0.5  # the step size h at which searches stand beside exact worst cases
@@ -40,6 +41,8 @@ def extreme(*, label: str, rule: str, budget: int, seed: int, held: dict[str, fl
         median=found.typical,
         runs=found.runs,
         steps=found.compared,
+        restarts=budget,
+        confirmed=found.verdict is Verdict.VIOLATED,  # in 50 digits: the search accuses nobody without them
         held=held or {},
         x=list(found.by_T),
         y=[top for _, top in found.by_T.values()],

@@ -14,6 +14,7 @@ the slope of its logarithm over the last halving of h, which a limit of 1 makes 
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -41,7 +42,7 @@ def orbit_isotropic(
     """Yield one row for each h, rho and T: B10.isotropic over random starts."""
     problem = quadratic(size, dim, generator=Generator().manual_seed(seed), kind="isotropic")
     measures = {"B10.isotropic": MEASURES["B10.isotropic"]}
-    run = {"h": h, "rho": rho, "count": count, "horizons": horizons, "seed": seed + 1}
+    run: dict[str, Any] = {"h": h, "rho": rho, "count": count, "horizons": horizons, "seed": seed + 1}
     for outcome in examine(problem, "s2sam-turned", measures, **run):
         yield outcome_row(outcome, family="isotropic", seed=seed) | {"at": {**outcome.at, "dim": dim}}
 

@@ -122,7 +122,8 @@ def b7(rows: Sequence[Row]) -> Figure:
 def b8(rows: Sequence[Row]) -> Figure:
     """B8: masks; fixed support exactly, changing support through the jumps."""
     figure, (left, right) = canvas()
-    for k, ((family,), members) in enumerate(groups(checked(rows, "B8"), "family").items()):
+    fixed = [r for r in checked(rows, "B8") if "sparsity" in r["at"]]  # not the sweeps with every other weight
+    for k, ((family,), members) in enumerate(groups(fixed, "family").items()):
         x = [100 * look(r, "at.sparsity") + 1.5 * (k - 1) for r in members]
         left.scatter(x, [r["measured"] for r in members], s=22, marker=MARKERS[k], color=SERIES[k], label=family)
     left.set(
