@@ -50,7 +50,7 @@ def sections(table: Sequence[Standing], figures: Mapping[str, Path]) -> list[dic
 
 
 def write(
-    rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Path], path: Path, labels: Sequence[str] | None = None
+    rows: Sequence[dict[str, Any]], figures: Mapping[str, Path], path: Path, labels: Sequence[str] | None = None
 ) -> None:
     """Write the page to `path` (its folder is created) for the claims of these labels (default: all)."""
     table = standings(rows, labels)

@@ -7,13 +7,13 @@ run: real data, or training of a network. Each could fail where the others canno
 the others say.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from theory import Claim
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 NAMES = ("proof", "exact worst case", "property", "adversary", "real run")
 REAL = {"breast-cancer", "digits", "digits-cnn"}
 

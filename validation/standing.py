@@ -1,13 +1,13 @@
 """Where each claim stands, read off stored rows: the first table of the report and of README."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from theory import CLAIMS, Claim
 from validation.rungs import Rung, rungs
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 
 SUPPORTED = "SUPPORTED"
 REFUTED = "REFUTED"

@@ -1,6 +1,7 @@
 """Figures of A: the error of perturbing along the previous gradient, against the constant that drives each bound."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -99,10 +100,14 @@ def a5(rows: Sequence[Row]) -> Figure:
     series = groups([r for r in rows if r.get("series") == "alignment"], "at.batch")
     for panel, ((batch,), members) in zip(axes[1:], sorted(series.items()), strict=False):
         places = {row["stage"]: 2.0**k for k, row in enumerate(members)}
-        cosines(panel, members, lambda row, places=places: places[row["stage"]])
+        cosines(panel, members, partial(_place, places=places))
         panel.set_xscale("log", base=2)
         panel.set_xticks(list(places.values()), list(places))
         title = f"small CNN on digits, {100 * members[0]['at']['sparsity']:g} % zeros, batch {batch}"
         panel.set(xlabel="part of the training", ylabel="cosine (95 % over seeds)", ylim=(-0.65, 1.05), title=title)
         legend(panel, loc="lower left")
     return figure
+
+
+def _place(row: Row, places: dict[str, float]) -> float:
+    return places[row["stage"]]
