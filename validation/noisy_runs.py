@@ -133,8 +133,8 @@ def side(s: Setting, r: Reach, label: str, T: int) -> Side:
     mean_b = math.fsum(x * y for x, y in zip(weight, r.b_sq, strict=False))
     squares = [x * x for x in radius]
     given: dict[str, Any] = {"eta": eta[0], "L": L, "gap": s.gap, "T": T, "sigma2": sigma2, "rho": s.rho0}
-    given |= {"P2": math.fsum(squares) / T, "rho0": s.rho0, "eta0": eta[0], "c": eta[0] * math.sqrt(T), "sum_eta": math.fsum(eta)}
-    given |= {"sum_eta2": math.fsum(x * x for x in eta)}
+    given |= {"P2": math.fsum(squares) / T, "rho0": s.rho0, "eta0": eta[0], "c": eta[0] * math.sqrt(T)}
+    given |= {"sum_eta": math.fsum(eta), "sum_eta2": math.fsum(x * x for x in eta)}
     given |= {"sum_eta_p2": math.fsum(x * y for x, y in zip(eta, squares, strict=True))}
     if label in ("B3", "B4'"):
         w_star = p.w_star
