@@ -77,15 +77,18 @@ def derivative(g, w, rho, adaptive):
 @pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize("scale", [1e-150, 0.3, 1e150])
 def test_a_step_can_be_differentiated(adaptive, batched, scale):
-    """The adversary's search goes through it; one norm for both tensors, at any scale of the gradient."""
+    """The adversary's search goes through it; one norm for both tensors of an instance, at any scale."""
     g = scale * torch.tensor([3.0, -1.0, 2.0], dtype=DOUBLE)
     w = torch.tensor([0.5, 2.0, -1.5], dtype=DOUBLE)
 
+    def pieces(x):
+        return [x[None, :1], x[None, 1:]] if batched else [x]
+
     def ascent(x):
-        parts = [x[:1], x[1:]] if not batched else [x[None, :1], x[None, 1:]]
-        weights = [w[:1], w[1:]] if not batched else [w[None, :1], w[None, 1:]]
-        many = {"batched": True} if batched else {}
-        p = rules.adaptive_ascent(parts, weights, 0.25, **many) if adaptive else rules.ascent(parts, 0.25, **many)
+        if adaptive:
+            p = rules.adaptive_ascent(pieces(x), pieces(w), 0.25, batched=batched)
+        else:
+            p = rules.ascent(pieces(x), 0.25, batched=batched)
         return torch.cat([t.view(-1) for t in p])
 
     jacobian, expected = torch.autograd.functional.jacobian(ascent, g), derivative(g, w, 0.25, adaptive)
