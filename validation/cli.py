@@ -1,6 +1,7 @@
 """The `s2sam` command: validate, claims, figures, bench, train, evidence. Bad usage: one line and exit code 2."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -60,6 +61,13 @@ def _progress(cells: Iterable[Cell]) -> Iterator[Cell]:
             bar.advance(task)
 
 
+def _processes(asked: int | None, plugin: Path | None) -> int:
+    """Return the number of processes: what was asked for, else one for each core, but one for a plugin."""
+    if asked is not None:
+        return asked
+    return 1 if plugin else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @app.command()
 def validate(
     quick: Annotated[bool, typer.Option("--quick", help="Small grids, under half a minute.")] = False,
@@ -70,7 +78,7 @@ def validate(
     out: Annotated[Path, typer.Option(help="Folder for rows.jsonl, figures/ and report/.")] = DEFAULT_OUT,
     plugin: Annotated[Path | None, typer.Option(help="A Python file with claims, measures and rules of yours.")] = None,
     recompute: Annotated[bool, typer.Option("--recompute", help="Run again what rows.jsonl already holds.")] = False,
-    workers: Annotated[int, typer.Option(help="Processes on this machine, of one thread each.")] = 1,
+    workers: Annotated[int | None, typer.Option(help="Processes, of one thread each. Default: a core each.")] = None,
     address: Annotated[str | None, typer.Option("--executor", help="dask://HOST:PORT: a cluster instead.")] = None,
 ) -> None:
     """Check the claims, then write rows, figures and the report; the same command resumes after an interruption.
@@ -81,7 +89,7 @@ def validate(
         refuse("--quick and --deep exclude each other; give one of them")
     if seed < 0:
         refuse(f"--seed must be >= 0, got {seed}; use 0, 1, 2, ...")
-    if plugin is not None and (workers > 1 or address is not None):
+    if plugin is not None and ((workers or 1) > 1 or address is not None):
         refuse("--plugin must run in this process, got --workers or --executor; leave them out")
     own = _plugin(plugin)
     labels, folder, where = _labels(claims), writable(out), usable(device)
@@ -94,7 +102,7 @@ def validate(
     todo = cells(size, [x for x in labels if own is None or x not in own.labels], seed, where)
     todo += own.cells(size, labels, seed) if own else []
     try:
-        with executor(workers, address) as pool:
+        with executor(_processes(workers, plugin), address) as pool:
             rows = run_cells(todo, folder / "rows.jsonl", _progress, pool, recompute=recompute)
     except KeyboardInterrupt:
         print(

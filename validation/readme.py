@@ -6,6 +6,7 @@ The rows are measured by `s2sam validate` and `s2sam train`, and packed by `pyth
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 from importlib.resources import files
@@ -17,7 +18,7 @@ from validation.rungs import marks
 from validation.standing import standings
 from validation.training import table as training
 
-SHOWN = "B5"
+SHOWN = ("B5", "sandwich")  # figures
 
 
 def stored() -> Path:
@@ -93,7 +94,10 @@ def main() -> int:
         )
         return 1
     options.readme.write_text(renewed(text, rows, runs))
-    figures.draw([r for r in rows if r["claim"].startswith(SHOWN)], stored().parent)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in figures.draw(rows, Path(folder)).items():
+            if name in SHOWN:
+                shutil.copyfile(path, stored().parent / path.name)
     figures.draw_training(runs, stored().parent / "training.svg")
     return 0
 

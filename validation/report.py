@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from theory import NOTATION
-from validation.figures import LADDER, SUMMARY, draw_training
+from validation.figures import LADDER, SUMMARY, draw_training, worst_case
 from validation.standing import Standing, standings
 from validation.training import table as training
 
@@ -67,6 +67,7 @@ def write(
         provenance=newest,
         summary=[inline(figures[name]) for name in SUMMARY if name in figures],
         instances=sum(s.n for s in table),
+        loose=worst_case.table(rows),
         training=compared(training.read(training.stored())),
     )
     path.parent.mkdir(parents=True, exist_ok=True)

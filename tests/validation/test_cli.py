@@ -12,12 +12,18 @@ from typer.testing import CliRunner
 
 from theory import CLAIMS
 from validation import cells as engine
-from validation import suite
+from validation import cli, suite
 from validation.cli import app
 from validation.suite import Size
 
 WHOLE = {"real": 1, "schedule": 30, "seeds": 1, "paths": 2, "network": 4, "orbits": 3, "restarts": 0}
 TINY = Size(instances=3, count=4, horizons=(1, 4), **WHOLE)
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """Cells run in this process, where the tests can change what they are."""
+    monkeypatch.setattr(cli, "_processes", lambda asked, plugin: asked or 1)
 
 
 @pytest.fixture
@@ -142,6 +148,8 @@ COMMAND = [
     "--quick",
     "--claims",
     "A3",
+    "--workers",
+    "1",
     "--out",
 ]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

@@ -26,20 +26,21 @@ LOOK: dict[str, dict[str, Any]] = {
 
 
 def layers(rows: Sequence[Row], label: str) -> dict[str, float]:
-    """Return the ratios of one claim, by layer; a layer without rows is missing. Equalities have none: no room.
+    """Return the ratios of one claim, by layer; empty without a search, "exact" is missing without a worst case.
 
-    Nor have claims whose bound is 0 on these rows: what is measured there is rounding.
+    Equalities have none, there is no room; nor have claims whose bound is 0 on these rows: what is measured there is
+    rounding.
     """
     if CLAIMS[label].kind not in ("upper", "lower"):
         return {}
     mine = [r for r in rows if r["claim"] == label]
     found = [r for r in mine if r.get("series") == "extreme" and not r["held"] and float(r["bound"])]
-    exact = programs(mine) + [r for r in mine if r.get("series") == "worst-case" and r["kind"] == "instance"]
-    result = {}
-    if found:
-        result["typical"] = sorted(float(r["median"]) for r in found)[len(found) // 2]
-        result["adversarial"] = max(float(r["ratio"]) for r in found)
-    if exact:
+    if not found:
+        return {}
+    typical = sorted(float(r["median"]) for r in found)[len(found) // 2]
+    result = {"typical": typical, "adversarial": max(float(r["ratio"]) for r in found)}
+    instances = [r for r in mine if r.get("series") == "worst-case" and r["kind"] == "instance"]
+    if exact := programs(mine) + instances:
         result["exact"] = max(float(r["ratio"]) for r in exact)
     return result
 
