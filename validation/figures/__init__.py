@@ -51,8 +51,19 @@ FIGURES: dict[str, Callable[[Sequence[dict[str, Any]]], Figure]] = {
     "low-precision": precision.low_precision,
 }
 # about several claims; and what must not be empty, where () stands
-SUMMARY = {"sandwich": (), "tightness": ("A4", "B1'", "B4", "B4'"), "worst-case": (), "expectation": ()}
-NEEDED = {"sandwich": sandwich.known, "worst-case": worst_case.programs, "expectation": expectation.intervals}
+SUMMARY = {
+    "sandwich": (),
+    "tightness": ("A4", "B1'", "B4", "B4'"),
+    "worst-case": (),
+    "expectation": (),
+    "low-precision": (),
+}
+NEEDED: dict[str, Callable[[Sequence[dict[str, Any]]], Sequence[Any]]] = {
+    "sandwich": sandwich.known,
+    "worst-case": worst_case.programs,
+    "expectation": expectation.intervals,
+    "low-precision": precision.measured,
+}
 LADDER = "{}-sandwich"  # beside the figure of a group
 
 

@@ -12,10 +12,15 @@ LINES = {("float32", "nearest"): "-", ("float16", "nearest"): "--", ("bfloat16",
 LINES |= {("float16", "stochastic"): ":", ("bfloat16", "stochastic"): "-."}
 
 
+def measured(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that the figure is drawn from."""
+    return [r for r in rows if r.get("series") == "low-precision"]
+
+
 def low_precision(rows: Sequence[Row]) -> Figure:
     """The component of y - w along the perturbation asked for, one panel a radius; right: the norm of y - w."""
     figure, axes = canvas(3)
-    mine = [r for r in rows if r.get("series") == "low-precision"]
+    mine = measured(rows)
     radii = sorted({r["at"]["rho"] for r in mine}, reverse=True)
     # The smallest radius is the hardest: its norm is shown too.
     panels = [(rho, "along", axes[k]) for k, rho in enumerate(radii[:2])] + [(rho, "y", axes[2]) for rho in radii[-1:]]
