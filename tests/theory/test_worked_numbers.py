@@ -49,6 +49,9 @@ ROWS = [
     ("B1'.fstar", {**NORMS, "P2": [4, 9], "sigma2": 0}, sqrt((36 + 36) / 2)),
     ("B1'.fstar", {**NORMS, "P2": [4, 9, 16], "sigma2": 0}, sqrt((36 + 36 + 7.8**2) / 3)),
     ("B1'.fstar", {**NORMS, "P2": [4, 9], "sigma2": F(225, 4)}, sqrt((36 + 36 + 0.36 * 56.25) / 2)),
+    # h = 1/2, x_t = B1' = (3/2 + 6)/(3/2) = 5 is the better choice: l_2 = 5/4, l_0 = l_1 = 27/16, and only step 1 costs
+    ("B1'.fstar", {"L": 3, "eta": F(1, 6), "gap": 6, "P2": [0, 4, 0, 25], "sigma2": 0},
+     sqrt((36 * F(27, 16) + F(5, 4) * (F(36, 4) + F(5 * 6, 4))) / 4)),
     ("B2.fixed", {"L": 3, "gap": 7, "T": 9, "rho0": F(1, 2), "c": 5, "sigma2": 17},
      F(42, 9) + (F(14, 5) + F(9, 4) + 255) / 3),
     ("B2.anytime", {"L": 3, "gap": 7, "sigma2": 17, "sum_eta": 5, "sum_eta_p2": 11, "sum_eta2": 13},
@@ -86,8 +89,8 @@ ROWS = [
      9 * 49 * (F(3, 5) + (F(4, 5) * log(3) + F(5, 12)) / 11)),  # the start is nearer than rho
     ("B10.conjecture", {"L": 3, "h": F(9, 25), "rho": 7, "q": F(1, 4)}, 21 * F(3, 4)),
     ("B10.conjecture", {"L": 3, "h": F(9, 25), "rho": 7, "q": F(1, 2)}, 21 * F(3, 5)),
-    ("C1", {"loss": F(1, 7), "norm2": 13, "rho": F(1, 2), "k": 5, "n": 11, "delta": F(1, 3)},
-     1 / 7 + sqrt((5 * log(1 + 52 * (1 + sqrt(log(11) / 5)) ** 2) + 4 * log(33) + 1 + 8 * log(66 + 15)) / 10)),
+    ("C1", {"loss": F(1, 7), "norm2": 13, "rho": F(1, 3), "k": 5, "n": 11, "delta": F(1, 3)},
+     1 / 7 + sqrt((5 * log(1 + 117 * (1 + sqrt(log(11) / 5)) ** 2) + 4 * log(33) + 1 + 8 * log(66 + 15)) / 10)),
     ("C1'", {"loss": F(1, 7), "dist2": 13, "s": F(1, 3), "n": 16, "J": 5, "masks": 11, "draws": 19, "delta": F(1, 3),
              "delta2": F(1, 7)},
      1 / 7 + sqrt(log(7) / 38) + sqrt((F(13 * 9, 2) + 11 + log(2 * 4 * 5 * 3)) / 32)),
@@ -107,8 +110,22 @@ def test_the_bound_is_its_statement(label, constants, expected):
     check(CLAIMS[label], constants, expected)
 
 
+TRIVIAL = [
+    ("A1", {"rho": 7}, 14), ("A1.cos", {}, -1), ("A2.cos", {}, -1), ("B3", {"L": 3, "R2": 7}, F(21, 2)),
+    ("B4.path", {"gap": 7}, 7), ("B4", {"gap": 7}, 7), ("B4'", {"R2": 7}, 7), ("C1", {}, 1), ("C1'", {}, 1),
+    ("B10.isotropic", {"L": 3, "rho": 7, "W": F(3, 2)}, F(9 * 49 * 3, 2)),
+    ("B10.isotropic", {"L": 3, "rho": 7, "W": F(1, 4)}, 9 * 49),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("label", "constants", "expected"), TRIVIAL, ids=[row[0] for row in TRIVIAL])
+def test_what_is_known_without_the_claim(label, constants, expected):
+    assert CLAIMS[label].trivial(**{name: F(value) for name, value in constants.items()}) == expected
+
+
 def test_every_bound_has_a_worked_number():
     assert {label for label, *_ in ROWS} == {label for label, claim in CLAIMS.items() if claim.bound}
+    assert {label for label, *_ in TRIVIAL} == {label for label, claim in CLAIMS.items() if claim.trivial}
 
 
 @pytest.mark.parametrize(("label", "constants", "expected"), ROWS, ids=[row[0] for row in ROWS])

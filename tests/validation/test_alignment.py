@@ -8,7 +8,7 @@ from s2sam import S2SAM
 from s2sam.sparse import RandomMask
 from validation import alignment as stored
 from validation import figures
-from validation.cells import EXPERIMENTS, read
+from validation.cells import EXPERIMENTS, Cell, read
 from validation.datasets import load
 from validation.directions import Sampling
 from validation.experiments import alignment
@@ -230,9 +230,26 @@ def test_the_figure_has_a_mark_for_every_mean_of_its_panels():
         assert sorted(y for line in means for y in line.get_ydata()) == pytest.approx(
             [0.25] * 2 + [0.45] * 2 + [0.7] * 2
         )
-    collapsed = [line for line in figure.axes[5].lines if line.get_marker() in ("s", "D", "^")]
-    assert [len(line.get_xdata()) for line in collapsed] == [len(rows + aside)] * 3
+    collapsed = [line for line in figure.axes[5].lines if line.get_marker() in ("s", "D", "^", "x")]
+    assert [len(line.get_xdata()) for line in collapsed] == [*[len(rows) + 2] * 3, 1]  # one row is without momentum
     assert len(figures.alignment.alignment(rows[:3]).axes) == 6  # panels without rows stay empty
+
+
+def test_the_command_measures_once_draws_prints_and_packs(tmp_path, monkeypatch, capsys):
+    cell = Cell.of("network_alignment", seeds=2, seed=0, **SMALL)
+    monkeypatch.setattr(stored, "whole", lambda: [cell])
+    monkeypatch.setattr(stored, "afterwards", list)
+    monkeypatch.setattr(stored, "stored", lambda: tmp_path / "packed" / "alignment.jsonl.gz")
+    (tmp_path / "packed").mkdir()
+    monkeypatch.setattr("sys.argv", ["alignment", str(tmp_path / "out"), "--pack"])
+    stored.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1/1 digits, 80 % zeros, batch 20"
+    assert [line.split(" | ")[3] for line in lines[1:]] == ["stage", "early", "middle", "late"]
+    assert read(stored.stored()) == read(tmp_path / "out" / "rows.jsonl")
+    assert (tmp_path / "packed" / "alignment.svg").exists()
+    stored.main()
+    assert capsys.readouterr().out.splitlines() == lines[1:]  # the finished cell is not run again
 
 
 def test_the_committed_rows_are_the_protocols_and_redraw(tmp_path):

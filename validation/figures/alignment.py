@@ -19,6 +19,7 @@ LINES: dict[str, dict[str, Any]] = {  # what is measured, and how it looks
 PREDICTED = {"batch_full": "noise_full", "stale_full": "noise_stale_full", "stale_batch": "noise_stale_batch"}
 DASHES = {"batch_full": "--", "stale_full": "-", "stale_batch": ":"}
 PANELS = ((0.0, "middle"), (0.9, "middle"), (0.98, "middle"), (0.9, "early"), (0.9, "late"))
+STAGES = ("early", "middle", "late")
 WORDS = {0.0: "dense", 0.9: "90 % zeros", 0.98: "98 % zeros"}
 
 
@@ -63,15 +64,22 @@ def cosines(axes: Axes, rows: Rows, place: Callable[[Mapping[str, Any]], float])
 
 def collapse(axes: Axes, rows: Rows) -> None:
     """Draw every cell and stage against its noise, beside the two curves of directions that differ by noise alone."""
+    with_momentum = [r for r in rows if r["at"]["momentum"]]
     for name, style in LINES.items():
-        means = [over_seeds(r["values"][name]).mean for r in rows]
-        noise = [10 ** over_seeds(r["values"]["log10_r"]).mean for r in rows]
         marks = {"marker": style["marker"], "color": style["color"]}
-        axes.plot(noise, means, linestyle="none", markersize=2.6, fillstyle="none", markeredgewidth=0.6, **marks)
+        _points(axes, with_momentum, name, fillstyle="none", markersize=2.6, **marks)
+    plain = {"marker": "x", "color": "#777777", "markersize": 3, "label": "S2-SAM, full,\nno momentum"}
+    _points(axes, [r for r in rows if not r["at"]["momentum"]], "stale_full", **plain)
     r = np.logspace(-2, 2.5, 200)
     axes.plot(r, (1 + r) ** -0.5, color="black", linewidth=1.2, label="1/sqrt(1 + r)")
     axes.plot(r, 1 / (1 + r), color="black", linewidth=1.2, linestyle="--", label="1/(1 + r)")
     axes.axhline(0, color="black", linewidth=0.6)
     axes.set_xscale("log")
-    axes.set(xlabel="r, noise over signal of a batch's gradient", title="all cells and stages", ylim=(-0.35, 1.05))
-    legend(axes, loc="upper right")
+    axes.set(xlabel="r, noise over signal of a batch's gradient", title="all cells and stages", ylim=(-0.65, 1.05))
+    legend(axes, loc="upper right", fontsize=7)
+
+
+def _points(axes: Axes, rows: Rows, name: str, **style: Any) -> None:
+    means = [over_seeds(r["values"][name]).mean for r in rows]
+    noise = [10 ** over_seeds(r["values"]["log10_r"]).mean for r in rows]
+    axes.plot(noise, means, linestyle="none", markeredgewidth=0.6, **style)

@@ -1,12 +1,11 @@
 """Figures of A: the error of perturbing along the previous gradient, against the constant that drives each bound."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from validation.figures.alignment import cosines
+from validation.figures.alignment import STAGES, cosines
 from validation.figures.panels import checked, curves, pairs, ratio
 from validation.figures.style import BOUND, canvas, groups, legend, look
 
@@ -99,15 +98,10 @@ def a5(rows: Sequence[Row]) -> Figure:
     legend(axes[0], loc="upper left")
     series = groups([r for r in rows if r.get("series") == "alignment"], "at.batch")
     for panel, ((batch,), members) in zip(axes[1:], sorted(series.items()), strict=False):
-        places = {row["stage"]: 2.0**k for k, row in enumerate(members)}
-        cosines(panel, members, partial(_place, places=places))
+        cosines(panel, members, lambda row: 2.0 ** STAGES.index(row["stage"]))
         panel.set_xscale("log", base=2)
-        panel.set_xticks(list(places.values()), list(places))
+        panel.set_xticks([2.0**k for k in range(len(STAGES))], STAGES)
         title = f"small CNN on digits, {100 * members[0]['at']['sparsity']:g} % zeros, batch {batch}"
         panel.set(xlabel="part of the training", ylabel="cosine (95 % over seeds)", ylim=(-0.65, 1.05), title=title)
         legend(panel, loc="lower left")
     return figure
-
-
-def _place(row: Row, places: dict[str, float]) -> float:
-    return places[row["stage"]]
