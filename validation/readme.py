@@ -12,7 +12,7 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
-from validation import figures
+from validation import alignment, figures
 from validation.cells import Row, read, write
 from validation.rungs import marks
 from validation.standing import standings
@@ -85,6 +85,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             figures.draw(rows, Path(folder))
             figures.draw_training(runs, Path(folder) / "training.svg")
+            figures.draw_alignment(read(alignment.stored()), Path(folder) / "alignment.svg")
         if renewed(text, rows, runs) == text:
             return 0
         print(

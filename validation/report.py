@@ -11,7 +11,9 @@ from typing import Any
 import jinja2
 
 from theory import NOTATION
-from validation.figures import LADDER, SUMMARY, draw_training, worst_case
+from validation import alignment
+from validation.cells import read
+from validation.figures import LADDER, SUMMARY, draw_alignment, draw_training, worst_case
 from validation.standing import Standing, standings
 from validation.training import table as training
 
@@ -69,6 +71,7 @@ def write(
         instances=sum(s.n for s in table),
         loose=worst_case.table(rows),
         training=compared(training.read(training.stored())),
+        alignment=directions(read(alignment.stored())),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page)
@@ -80,6 +83,14 @@ def compared(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         figure = inline(draw_training(runs, Path(folder) / "training.svg"))
     return {"heads": heads, "lines": lines, "figure": figure, "protocol": training.protocol(runs), "first": runs[0]}
+
+
+def directions(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the section on the stale direction shows: table (middle of the runs), figure, protocol."""
+    heads, lines = alignment.table(alignment.chosen(rows, stage="middle"))
+    with tempfile.TemporaryDirectory() as folder:
+        figure = inline(draw_alignment(rows, Path(folder) / "alignment.svg"))
+    return {"heads": heads, "lines": lines, "figure": figure, "protocol": alignment.protocol(rows), "first": rows[0]}
 
 
 def number(value: float | None) -> str:
