@@ -257,7 +257,6 @@ def test_equalities_hold_to_twelve_digits(label, family, rule):
 @pytest.mark.parametrize(
     ("label", "family", "rule"),
     [
-        ("A4.strong", "strong", "pair"),
         ("B4'", "isotropic", "s2sam"),
         ("B1'", "isotropic", "sam"),
         ("B4", "isotropic", "s2sam"),

@@ -174,7 +174,7 @@ def test_any_executor_will_do_and_a_cell_named_twice_runs_once(tmp_path, undistu
 def test_a_worker_with_other_code_is_refused(monkeypatch):
     cell = Cell.of("toy_sweep", k=0)
     rows = cell.rows()
-    monkeypatch.setattr(engine, "code_version", lambda: "other")
+    monkeypatch.setattr(engine, "code_version", lambda *_: "other")
     monkeypatch.setattr(Cell, "rows", lambda self: rows)
     with pytest.raises(RuntimeError, match="executor must have workers of this code, got rows of code"):
         list(outcomes(Inline(), [("cell_runs", cell)]))

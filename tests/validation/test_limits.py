@@ -23,7 +23,7 @@ def test_no_gap_rows_hold_and_cover_the_grid():
         (h, rho, T) for h in (0.1, 1.0) for rho in (0.3, 2.0) for T in (5, 60)
     )
     assert {r["verdict"] for r in rows} == {"HOLDS", "VACUOUS"}
-    assert all(r["rule"] == "s2sam" and r["n"] == 16 for r in rows)
+    assert all(r["rule"] == "s2sam-turned" and r["n"] == 16 for r in rows)
     assert max(r["ratio"] for r in rows) > 0.9
 
 
@@ -43,9 +43,9 @@ def test_a_bound_without_one_of_its_terms_is_refused(monkeypatch, drop):
 def test_a_run_takes_its_first_direction_and_then_its_own():
     problem = FAMILIES["axes"](4, torch.Generator().manual_seed(0))
     w = problem.start(torch.Generator().manual_seed(1), 1.0)
-    first = unit(torch.randn(w.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64))
+    first = torch.eye(w.shape[1], dtype=torch.float64)[0].expand_as(w)  # S2-SAM with d_{-1} the first axis
     fixed = {"eta": 0.5 / problem.L, "rho": torch.full_like(problem.L, 0.3), "count": 3}
-    run = list(steps(problem, orbits.started(first), w, **fixed))
+    run = list(steps(problem, "s2sam-turned", w, **fixed))
     assert torch.allclose(run[0].p, 0.3 * first, rtol=1e-15, atol=0)
     for before, after in itertools.pairwise(run[:-1]):
         assert torch.allclose(after.p, 0.3 * unit(before.g), rtol=1e-14, atol=1e-16)  # two roundings of a unit vector

@@ -61,4 +61,4 @@ def test_the_figure_is_drawn_from_the_rows(rows, tmp_path):
     assert drawn == figures.draw(rows, tmp_path / "b")["low-precision"].read_bytes()
     changed = [{**r, "along": [x / 2 for x in r["along"]]} for r in rows]
     assert figures.draw(changed, tmp_path / "c")["low-precision"].read_bytes() != drawn
-    assert figures.draw([{"claim": "A1"}], tmp_path / "d")["low-precision"].stat().st_size < len(drawn)
+    assert "low-precision" not in figures.draw([{"claim": "A1"}], tmp_path / "d")
