@@ -43,9 +43,10 @@ def test_validate_leaves_rows_figures_and_report(tiny, tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert {r["claim"].partition(".")[0] for r in rows} == {"A1", "B5", "B8"}
     assert all("claim" in r for r in rows)
-    assert {p.name for p in (tmp_path / "figures").iterdir()} == {"A1.svg", "B5.svg", "B8.svg"}
+    drawn = {"A1.svg", "B5.svg", "B8.svg", "low-precision.svg"}
+    assert {p.name for p in (tmp_path / "figures").iterdir()} == drawn
     page = (tmp_path / "report" / "index.html").read_text()
-    assert page.count("<svg") == 4  # and the figure of training runs, which travels with the package
+    assert page.count("<svg") == len(drawn) + 2  # and those of training runs and directions, which travel along
     assert "http" not in page.replace("http://www.w3.org", "").replace("https://matplotlib.org", "").replace(
         "http://purl.org", ""
     ).replace("http://creativecommons.org", "")  # self-contained: nothing is loaded
