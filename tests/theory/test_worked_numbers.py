@@ -49,9 +49,9 @@ ROWS = [
     ("B1'.fstar", {**NORMS, "P2": [4, 9], "sigma2": 0}, sqrt((36 + 36) / 2)),
     ("B1'.fstar", {**NORMS, "P2": [4, 9, 16], "sigma2": 0}, sqrt((36 + 36 + 7.8**2) / 3)),
     ("B1'.fstar", {**NORMS, "P2": [4, 9], "sigma2": F(225, 4)}, sqrt((36 + 36 + 0.36 * 56.25) / 2)),
-    # h = 1/2, x_t = B1' = (3/2 + 6)/(3/2) = 5 is the better choice: l_2 = 5/4, l_0 = l_1 = 27/16, and only step 1 costs
-    ("B1'.fstar", {"L": 3, "eta": F(1, 6), "gap": 6, "P2": [0, 4, 0, 25], "sigma2": 0},
-     sqrt((36 * F(27, 16) + F(5, 4) * (F(36, 4) + F(5 * 6, 4))) / 4)),
+    # h = 1/2, x_t = B1' = (3/2 + 6)/(3/2) = 5 is the better choice: l_0 = l_1 = l_2 = 31/20, and only step 2 costs
+    ("B1'.fstar", {"L": 3, "eta": F(1, 6), "gap": 6, "P2": [0, 0, 4, 25], "sigma2": 0},
+     sqrt((36 * F(31, 20) + F(36, 4) + F(5 * 6, 4)) / 4)),
     ("B2.fixed", {"L": 3, "gap": 7, "T": 9, "rho0": F(1, 2), "c": 5, "sigma2": 17},
      F(42, 9) + (F(14, 5) + F(9, 4) + 255) / 3),
     ("B2.anytime", {"L": 3, "gap": 7, "sigma2": 17, "sum_eta": 5, "sum_eta_p2": 11, "sum_eta2": 13},
