@@ -14,7 +14,7 @@ from validation.cells import Cell, Row, run_cells
 from validation.evidence import report
 from validation.evidence.experiments import EXPERIMENTS
 from validation.evidence.protocol import BASES, TUNING, Scale, unique
-from validation.evidence.runs import Runs, configs, grouped, weight
+from validation.evidence.runs import Runs, cell, configs, grouped, weight
 from validation.executors import executor
 from validation.terminal import console, progress_bar, refuse, usable, writable
 
@@ -79,12 +79,14 @@ def measure(
     """
     comparisons = [c for label in labels for c in EXPERIMENTS[label].comparisons(scale)]
     trials = unique([config for c in comparisons for config in c.tuning(scale)])
-    later = unique([config for c in comparisons for config in c.untuned(scale)])
-    task = bar.add_task("", total=sum(map(weight, trials + later)))
+    later = unique([(c.measure, config) for c in comparisons for config in c.untuned(scale)])
+    task = bar.add_task("", total=sum(map(weight, trials + [config for _, config in later])))
     first = grouped(trials, together)
     runs = Runs(_run(first, path, bar, task, pool))
-    judged = unique([config for c in comparisons for config in c.final(runs, scale)])
-    return _run(first + grouped(judged, together), path, bar, task, pool)
+    judged = unique([(c.measure, config) for c in comparisons for config in c.final(runs, scale)])
+    trained = grouped([config for measure, config in judged if measure == "training"], together)
+    measured = [cell(config, measure=measure) for measure, config in judged if measure != "training"]
+    return _run(first + trained + measured, path, bar, task, pool)
 
 
 def _run(cells: list[Cell], path: Path, bar: Progress, task: TaskID, pool: Executor | None) -> list[Row]:

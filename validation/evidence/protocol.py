@@ -26,13 +26,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
+from validation.cells import Row
 from validation.evidence.runs import Runs
 from validation.training import Config
 
 ARMS = ("sgd", "sam", "s2sam", "random", "unmasked")
 PAIR = ("sgd", "s2sam")
+T = TypeVar("T")
 TUNING = 10_000  # the first tuning seed
 TRIALS: dict[str, tuple[dict[str, Any], ...]] = {
     "sgd": tuple({"lr": lr} for lr in (0.1, 0.05, 0.025, 0.2)),
@@ -87,10 +89,12 @@ class Comparison:
     Attributes:
         base: the regime; its optimizer, seed, rho and lr are each arm's to set.
         arms: keys of `TRIALS`.
+        measure: the experiment that gives the judged runs their rows, a key of `runs.MEASURED`; trials are training.
     """
 
     base: Config
     arms: tuple[str, ...] = PAIR
+    measure: str = "training"
 
     def tuning(self, scale: Scale) -> list[Config]:
         """Return the runs of all trials."""
@@ -121,11 +125,14 @@ class Comparison:
         """Return the runs to be judged as they are at the first trials: how many, and how long, is known before."""
         return [_arm(self.base, arm, seed, TRIALS[arm][0]) for arm in self.arms for seed in range(scale.seeds)]
 
+    def rows(self, runs: Runs, scale: Scale, arm: str) -> list[Row]:
+        """Return an arm's judged rows, seed by seed; KeyError when one is missing."""
+        best = self.chosen(runs, scale, arm)
+        return [runs.measured(self.measure, _arm(self.base, arm, seed, best)) for seed in range(scale.seeds)]
+
     def accuracy(self, runs: Runs, scale: Scale, arm: str) -> list[float]:
         """Return an arm's test accuracies in percent, seed by seed."""
-        best = self.chosen(runs, scale, arm)
-        rows = [runs[_arm(self.base, arm, seed, best)] for seed in range(scale.seeds)]
-        return [100 * row["test_accuracy"] for row in rows]
+        return [100 * row["test_accuracy"] for row in self.rows(runs, scale, arm)]
 
     def gain(self, runs: Runs, scale: Scale, arm: str = "s2sam", over: str = "sgd") -> list[float]:
         """Return an arm's gain over another in percentage points, seed by seed."""
@@ -144,6 +151,6 @@ def sparse(base: Config, sparsity: float, method: str = "mest") -> Config:
     return replace(base, sparsity=sparsity, method=method if sparsity else "dense")
 
 
-def unique(configs: Sequence[Config]) -> list[Config]:
+def unique(configs: Sequence[T]) -> list[T]:
     """Return the configurations, each once: experiments share runs."""
     return list(dict.fromkeys(configs))

@@ -17,6 +17,7 @@ EPOCHS = ("train_loss", "train_accuracy", "validation_accuracy", "test_loss", "t
 IMAGES = {"digits": 1150, "fashion-mnist": 48_000}  # trained on, with a fifth held out
 COMMON = Config()  # what runs side by side are grouped under
 PLACE = ("device", "data_dir")  # of a configuration: where, not what
+MEASURED: dict[str, type[Any]] = {"training": Config}  # experiment whose rows are judged -> what configures its runs
 FRACTION = {"lt": 0.2, "lrr": 0.2, "lt-30": 0.3, "lt-40": 0.4}  # what a round of an iterative method cuts
 _images = lru_cache(maxsize=1)(load)
 
@@ -60,10 +61,15 @@ def _row(run: Training, together: int) -> Row:
     return run.rows[-1] | whole | {name: value for name, value in asdict(run.config).items() if name not in PLACE}
 
 
-def cell(*configs: Config) -> Cell:
-    """Return the cell of a configuration, or of several that are trained side by side."""
+def cell(*configs: Config, measure: str = "training") -> Cell:
+    """Return the cell of a configuration, or of several that are trained side by side.
+
+    Args:
+        configs: of the runs; one, unless they are trained and no more.
+        measure: the experiment, a key of MEASURED.
+    """
     if len(configs) == 1:
-        return Cell.of("training", **asdict(configs[0]))
+        return Cell.of(measure, **asdict(configs[0]))
     return Cell.of("training", together=[[getattr(c, name) for name in APART] for c in configs], **asdict(configs[0]))
 
 
@@ -109,18 +115,26 @@ class Runs:
     """Rows of runs, found by configuration, whatever the device they were made on.
 
     Args:
-        rows: of the experiment `training`; others are left out.
+        rows: of the experiments in MEASURED; others are left out.
     """
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        names = [f.name for f in fields(Config) if f.name not in PLACE]
-        mine = [row for row in rows if row["experiment"] == "training"]
-        self._rows = {Config(**{name: row[name] for name in names}): row for row in mine}
+        self._rows = {(row["experiment"], _config(row)): row for row in rows if row["experiment"] in MEASURED}
 
     def __getitem__(self, config: Config) -> Row:
-        """Return the row of a configuration; KeyError when there is none."""
-        return self._rows[replace(config, device="cpu", data_dir=None)]
+        """Return the row of a training run; KeyError when there is none."""
+        return self.measured("training", config)
+
+    def measured(self, measure: str, config: Config) -> Row:
+        """Return the row of an experiment on a configuration; KeyError when there is none."""
+        return self._rows[measure, replace(config, **{name: getattr(COMMON, name) for name in PLACE})]
 
     def configs(self) -> list[Config]:
-        """Return the configurations there are."""
-        return list(self._rows)
+        """Return the configurations of the training runs there are."""
+        return [config for measure, config in self._rows if measure == "training"]
+
+
+def _config(row: Row) -> Any:
+    """Return what configured a row's run, at the default place."""
+    kind = MEASURED[row["experiment"]]
+    return kind(**{f.name: row[f.name] for f in fields(kind) if f.name not in PLACE})
