@@ -42,14 +42,13 @@ def write(findings: Sequence[Finding], folder: Path) -> list[Path]:
     from validation.figures import draw_evidence  # a second of imports, when there is something to draw
 
     place = folder / "findings.json"
-    place.write_text(json.dumps([_plain(finding) for finding in findings], indent=1) + "\n")
+    place.write_text(json.dumps([plain(finding) for finding in findings], indent=1) + "\n")
     return [place, *draw_evidence(findings, folder)]
 
 
-def _plain(finding: Finding) -> dict[str, Any]:
-    """Return a finding as JSON values: no intervals without ends, and the scale in words."""
-    whole = asdict(finding) | {"regime": finding.regime, "needed": {str(p): n for p, n in finding.needed.items()}}
-    del whole["scale"]
+def plain(finding: Finding) -> dict[str, Any]:
+    """Return a finding as JSON values: no intervals without ends."""
+    whole = asdict(finding) | {"needed": {str(p): n for p, n in finding.needed.items()}}
     for effect in (whole["effect"], *(line["effect"] for line in whole["lines"])):
         effect |= {name: value if math.isfinite(value) else None for name, value in effect.items()}
     return whole

@@ -37,7 +37,8 @@ class Finding:
 
     Attributes:
         label: of the claim. verdict: SUPPORTED, REFUTED or INCONCLUSIVE. rule: what decides, in words.
-        effect: the one that decides. unit: of the effect. scale: of the runs. lines: the whole table.
+        effect: the one that decides. unit: of the effect. regime: data, network, length and seeds, in words. lines: the
+            whole table.
         needed: power -> seeds that would decide, were the truth what was found; None where no number can be named.
     """
 
@@ -46,18 +47,17 @@ class Finding:
     rule: str
     effect: Effect
     unit: str
-    scale: Scale
+    regime: str
     lines: tuple[Line, ...]
     needed: dict[float, int | None]
 
-    @property
-    def regime(self) -> str:
-        """Data, network and length, in words."""
-        b = self.scale.base
-        return f"{b.dataset}, {b.model} network, {b.epochs} epochs, {self.scale.seeds} seeds"
-
     def __str__(self) -> str:
-        text = f"{self.label} {self.verdict}: {self.effect} {self.unit}; {self.regime}"
+        return f"{self.label} {self.verdict}: {self.told}"
+
+    @property
+    def told(self) -> str:
+        """The effect and where it was measured; and what would decide, where nothing is decided yet."""
+        text = f"{self.effect} {self.unit}; {self.regime}"
         if self.verdict != INCONCLUSIVE:
             return text
         seeds = ", ".join(f"{n or 'no known number of'} seeds at {100 * p:.0f} %" for p, n in self.needed.items())
@@ -107,7 +107,7 @@ def finding(
     label: str,
     rule: str,
     effect: Effect,
-    scale: Scale,
+    scale: Scale | str,
     lines: Sequence[Line],
     *,
     unit: str = POINTS,
@@ -120,7 +120,7 @@ def finding(
         label: of the claim.
         rule: what decides, in words.
         effect: what decides, against the threshold; where a claim is decided by several, the one of the weakest.
-        scale: of the runs.
+        scale: of the runs, or the regime in words.
         lines: of the table.
         unit: of the effect.
         threshold: that the claim says the effect is above.
@@ -128,7 +128,13 @@ def finding(
     """
     needed = {p: seeds_to_decide(effect, power_=p, away_from=threshold) for p in POWERS}
     said = decided or verdict(effect, threshold)
-    return Finding(label, said, rule, effect, unit, scale, tuple(_adjusted(lines)), needed)
+    regime = scale if isinstance(scale, str) else _words(scale)
+    return Finding(label, said, rule, effect, unit, regime, tuple(_adjusted(lines)), needed)
+
+
+def _words(scale: Scale) -> str:
+    b = scale.base
+    return f"{b.dataset}, {b.model} network, {b.epochs} epochs, {scale.seeds} seeds"
 
 
 def _adjusted(lines: Sequence[Line]) -> list[Line]:
