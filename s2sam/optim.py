@@ -222,7 +222,7 @@ def _scales(directions: list[Direction], norm: Tensor | None) -> list[Scale]:
     """
     if not directions:
         return []
-    radii = [rho if _sign(group) > 0 else -rho for group, rho, *_ in directions]
+    radii = [_sign(group) * rho for group, rho, *_ in directions]
     gradients = [g for *_, g in directions]
     if any(group["adaptive"] for group, *_ in directions):
         ones = [torch.ones((), dtype=p.dtype, device=p.device).expand_as(local(p)) for *_, p, _ in directions]

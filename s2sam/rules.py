@@ -125,9 +125,9 @@ def adaptive_ascent(
     # A scale below 1 for w is not needed (|g| < 1 now, unless it was above 2^127) and could flush entries that matter.
     product = _times(_times([local(g).to(work) for g in direction], scales[0] / 2, batched), scales[1], batched)
     here = [local(w) for w in weights]
-    product = [x.mul_(w) for x, w in zip(product, here, strict=True)]
-    steps = zip(_ascent(product, rho, batched, direction), here, direction, strict=True)
-    return [p.mul_(w).to(g.dtype) for p, w, g in steps]
+    product = list(map(Tensor.mul_, product, here))
+    steps = map(Tensor.mul_, _ascent(product, rho, batched, direction), here)
+    return [p.to(g.dtype) for p, g in zip(steps, direction, strict=True)]
 
 
 def _ascent(
@@ -147,8 +147,8 @@ def _ascent(
 
 
 def _factor(rho: float | Tensor, norm: Tensor) -> Tensor:
-    """Return rho/norm; a norm other than 0 is at least 2^-53 here: the floor only keeps 0/0 out, as 0 x = 0."""
-    return rho / norm.clamp(min=2.0**-60)
+    """Return rho/norm, and rho where the norm is 0: any finite number serves there, as 0 x = 0."""
+    return rho / (norm + (norm == 0))
 
 
 def _size(tensors: Sequence[Tensor], parts: Sequence[Tensor], batched: bool) -> tuple[Tensor, Tensor]:
@@ -173,9 +173,9 @@ def _working_type(tensors: Sequence[Tensor]) -> torch.dtype:
 
 def _power(size: Tensor, work: torch.dtype) -> Tensor:
     """Return 1/2^k with 2^k just below `size`, k clamped to what the working type can multiply by; float64."""
-    limit = 2.0 ** (1022 if work is torch.float64 else 126)
+    least = torch.finfo(work).tiny
     power = (size.double().view(torch.int64) & _EXPONENT_BITS).view(torch.float64)
-    return power.clamp_(1 / limit, limit).reciprocal_()
+    return power.clamp_(least, 1 / least).reciprocal_()
 
 
 def _peak(tensors: Sequence[Tensor], batched: bool, split_as: Sequence[Tensor] | None = None) -> Tensor:
@@ -194,38 +194,41 @@ def _norm_of_all(
 def _local_peak(tensors: Sequence[Tensor], batched: bool) -> Tensor:
     """Return the largest magnitude, shape () or (N,)."""
     if batched:
-        peaks = [t.unsqueeze(-1).flatten(1).abs().amax(1) for t in tensors if t.numel()]
+        peaks = [t[..., None].flatten(1).abs().amax(1) for t in tensors if t.numel()]
     else:  # in one pass, without a copy of the tensor
         peaks = [torch.stack(torch.aminmax(t)).abs_().amax() for t in tensors if t.numel()]
+    first, *_ = tensors
     if not peaks:
-        return torch.zeros(len(tensors[0]) if batched else (), device=tensors[0].device)
-    return peaks[0] if len(peaks) == 1 else torch.stack([peak.double().to(peaks[0].device) for peak in peaks]).amax(0)
+        return torch.zeros(len(first) if batched else (), device=first.device)
+    return torch.stack([peak.double().to(first.device) for peak in peaks]).amax(0)
 
 
 def _norm(tensors: Sequence[Tensor], batched: bool, scale: Tensor | None) -> Tensor:
     """Return the float64 norm, shape () or (N,), of tensors whose squares (times a scale's) float64 can hold."""
     if not tensors:
         return torch.zeros((), dtype=torch.float64)
+    first, *_ = tensors
     here = [t for t in tensors if one_pass(t) and not batched]
     others = [t for t in tensors if not one_pass(t) or batched]
     if scale is not None:
         others = _times([t.double() for t in others], scale, batched)
     if batched:
         norm: Any = torch.linalg.vector_norm
-        parts = [norm(t.unsqueeze(-1).flatten(1), dim=1, dtype=torch.float64) for t in others]
-        return parts[0] if len(parts) == 1 else torch.stack(parts).square_().sum(0).sqrt_()
+        parts = [norm(t[..., None].flatten(1), dim=1, dtype=torch.float64) for t in others]
+        return torch.stack(parts).square_().sum(0).sqrt_()
     parts = [squares(here, scale)] if here else []
     if others:  # one launch for them all
         norms = torch._foreach_norm(others, 2, dtype=torch.float64)
-        parts += [torch.stack([norm.to(tensors[0].device) for norm in norms]).square()]
-    return torch.cat([part.to(tensors[0].device) for part in parts]).sum().sqrt()
+        parts += [torch.stack([norm.to(first.device) for norm in norms]).square()]
+    return torch.cat([part.to(first.device) for part in parts]).sum().sqrt()
 
 
 def _times(tensors: list[Tensor], factor: Tensor, batched: bool, inplace: bool = False) -> list[Tensor]:
     """Return the tensors times a factor of shape () or (N,), cast to their type first."""
     if not tensors:
         return []
-    factor = factor.to(tensors[0].dtype)
+    first, *_ = tensors
+    factor = factor.to(first.dtype)
     if not batched and all(t.device == factor.device for t in tensors):
         if inplace:
             torch._foreach_mul_(tensors, factor)
@@ -234,6 +237,4 @@ def _times(tensors: list[Tensor], factor: Tensor, batched: bool, inplace: bool =
     factors = [factor.to(t.device) for t in tensors]
     if batched:
         factors = [f.view(-1, *[1] * (t.ndim - 1)) for f, t in zip(factors, tensors, strict=True)]
-    if inplace:
-        return [t.mul_(f) for t, f in zip(tensors, factors, strict=True)]
-    return [t * f for t, f in zip(tensors, factors, strict=True)]
+    return list(map(Tensor.mul_ if inplace else Tensor.mul, tensors, factors))

@@ -74,6 +74,20 @@ def test_a_tensor_radius_is_used_saved_and_scheduled_in_place():
     assert through_a_file(opt.state_dict())["param_groups"][0]["held_rho"] == 0.25
 
 
+def test_a_tensor_radius_that_was_zero_perturbs_nothing_until_the_next_gradient_and_spoils_nothing():
+    model, loss = network()
+    opt = S2SAM(torch.optim.SGD(model.parameters(), lr=0.1), rho=torch.tensor(0.0))
+    train(opt, loss, 2)
+    w = bits(model.parameters())
+    for rho in (0.0, 0.5, 1.0):  # the buffer holds zeros from the first on, whatever it is divided by
+        opt.param_groups[0]["rho"] = torch.tensor(rho)
+        with opt.perturbed():
+            assert bits(model.parameters()) == w
+    train(opt, loss, 1)
+    with opt.perturbed():
+        assert bits(model.parameters()) != w
+
+
 def test_it_is_an_optimizer_and_shows_its_options():
     _, _, opt = make()
     assert isinstance(opt, torch.optim.Optimizer)

@@ -212,3 +212,43 @@ def test_nothing_reads_a_value_on_the_host():
         for p in (rules.ascent(g, 1.0, batched=batched), rules.adaptive_ascent(w, w, 1.0, batched=batched)):
             assert [x.shape for x in p] == [(300, 3), (300,)]
         assert rules.global_norm(g, batched=batched).shape == ((300,) if batched else ())
+
+
+class Tagged(torch.Tensor):
+    """A subclass as libraries make them: no plain tensor, so norms take the way of other devices."""
+
+
+@pytest.mark.parametrize("dtype", [SINGLE, DOUBLE])
+@pytest.mark.parametrize("scale", [1e-38, 1.0, 1e33])
+def test_a_tensor_of_another_class_has_the_same_norm(dtype, scale):
+    g = gradient(257, dtype, scale)
+    norm = rules.global_norm([t.as_subclass(Tagged) for t in g]).as_subclass(torch.Tensor).item()
+    # 257 squares summed in float64, in any order: 257 roundings of 2^-53, halved by the root, and the root's own
+    assert norm == pytest.approx(float(exact_norm(g)), rel=130 * 2.0**-53, abs=0)
+    mixed = rules.global_norm([g[0], g[1].as_subclass(Tagged)]).as_subclass(torch.Tensor).item()
+    assert mixed == pytest.approx(float(exact_norm(g)), rel=130 * 2.0**-53, abs=0)
+
+
+@pytest.mark.parametrize("dtype", [SINGLE, DOUBLE])
+def test_the_power_of_two_and_its_inverse_are_normal_numbers(dtype):
+    tiny, top = torch.finfo(dtype).tiny, torch.finfo(dtype).max
+    expected = {
+        0.0: 1 / tiny,
+        tiny / 4: 1 / tiny,
+        tiny: 1 / tiny,
+        2 * tiny: 1 / tiny / 2,
+        1.5: 1.0,
+        2.0: 0.5,
+        top: tiny,
+    }
+    found = {size: rules._power(torch.tensor(size, dtype=DOUBLE), dtype).item() for size in expected}
+    assert found == expected
+
+
+def test_adaptive_ascent_at_the_end_of_the_range():
+    """Products of a weight near the largest number and a gradient with a mantissa near 2 do not overflow on the way."""
+    w = [torch.tensor([3.2e38, 1.0])]
+    g = [torch.tensor([1.99, 0.0])]
+    (p,) = rules.adaptive_ascent(g, w, 1e-38)
+    # w n(w g) is w itself in the entry that is not 0: rho w = 3.2, after at most six roundings of 2^-24
+    assert p.tolist() == [pytest.approx(3.2, rel=6 * 2.0**-24), 0.0]
