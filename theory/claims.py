@@ -71,7 +71,8 @@ class Claim:
             the bound as keywords and ignores others; None where nothing is known.
         condition: the hypothesis that the constants cannot show, for "supported if ..."; "" if there is none.
         proof: the proof in one line; "" for a finding.
-        expects: how the standing begins that the registry expects, if it is not "SUPPORTED", which is always welcome.
+        expects: how the standing begins that the registry expects, if it is not "SUPPORTED", which is always welcome;
+            "" of a finding, of which nothing is expected.
         untested: why a finding is not tested here, as long as no experiment stands behind it.
         references: numbers from the paper.
     """

@@ -128,8 +128,10 @@ def validate(
 
 def _draw(rows: list[dict], folder: Path, labels: list[str]) -> list[Standing]:
     from validation import figures, report
+    from validation.evidence import stored
 
-    drawn = figures.draw(rows, folder / "figures")
+    drawn = figures.draw(rows, folder / "figures") | stored.draw(folder / "figures", labels)
+    rows = rows + stored.rows(labels)
     report.write(rows, drawn, folder / "report" / "index.html", labels)
     return standings(rows, labels)
 
@@ -180,7 +182,9 @@ def figures(
     labels = {r["claim"] for r in rows}
     if unknown := sorted(labels - theory.CLAIMS.keys()):
         refuse(f"{source} must speak of known claims, got {', '.join(unknown)}; give the --plugin that registers them")
-    _print(_draw(rows, writable(folder), sorted(labels, key=list(theory.CLAIMS).index)))
+    bounded = {label for label, c in theory.CLAIMS.items() if c.kind != "finding"}
+    shown = theory.CLAIMS if labels >= bounded else labels  # a whole validation has the paper's findings beside it
+    _print(_draw(rows, writable(folder), sorted(shown, key=list(theory.CLAIMS).index)))
 
 
 @app.command()

@@ -12,13 +12,15 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
+from theory import CLAIMS
 from validation import alignment, figures
 from validation.cells import Row, read, write
+from validation.evidence import stored as evidence
 from validation.rungs import marks
 from validation.standing import standings
 from validation.training import table as training
 
-SHOWN = ("B5", "sandwich")  # figures
+SHOWN = ("B5", "sandwich", "D4")  # figures
 
 
 def stored() -> Path:
@@ -67,6 +69,11 @@ def renewed(text: str, rows: list[Row], runs: list[Row]) -> str:
     return text
 
 
+def drawn(rows: list[Row], folder: Path) -> dict[str, Path]:
+    """Draw what the committed rows give, of the paper's findings too; return where, by name."""
+    return figures.draw(rows, folder) | evidence.draw(folder, CLAIMS)
+
+
 def main() -> int:
     """Renew or check README; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -80,13 +87,14 @@ def main() -> int:
     if options.pack_training:
         write(training.stored(), training.read(options.pack_training / "rows.jsonl"))
     rows, runs = read(stored()), training.read(training.stored())
+    told = rows + evidence.rows()
     text = options.readme.read_text()
     if options.check:
         with tempfile.TemporaryDirectory() as folder:
-            figures.draw(rows, Path(folder))
+            drawn(rows, Path(folder))
             figures.draw_training(runs, Path(folder) / "training.svg")
             figures.draw_alignment(read(alignment.stored()), Path(folder) / "alignment.svg")
-        if renewed(text, rows, runs) == text:
+        if renewed(text, told, runs) == text:
             return 0
         print(
             f"{options.readme}: the tables are not what the committed rows give; "
@@ -94,9 +102,9 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    options.readme.write_text(renewed(text, rows, runs))
+    options.readme.write_text(renewed(text, told, runs))
     with tempfile.TemporaryDirectory() as folder:
-        for name, path in figures.draw(rows, Path(folder)).items():
+        for name, path in drawn(rows, Path(folder)).items():
             if name in SHOWN:
                 shutil.copyfile(path, stored().parent / path.name)
     figures.draw_training(runs, stored().parent / "training.svg")

@@ -13,6 +13,7 @@ import jinja2
 from theory import NOTATION
 from validation import alignment
 from validation.cells import read
+from validation.evidence import stored
 from validation.figures import LADDER, SUMMARY, draw_alignment, draw_training, worst_case
 from validation.standing import Standing, standings
 from validation.training import table as training
@@ -45,10 +46,17 @@ def sections(table: Sequence[Standing], figures: Mapping[str, Path]) -> list[dic
             "standings": members,
             "figure": inline(figures[group]) if group in figures else "",
             "sandwich": inline(figures[LADDER.format(group)]) if LADDER.format(group) in figures else "",
-            "command": f"s2sam validate --claims {shlex.quote(group)}" if any(s.n for s in members) else "",
+            "command": _command(group, members),
         }
         for group, members in groups.items()
     ]
+
+
+def _command(group: str, members: Sequence[Standing]) -> str:
+    """Return what measures a group again, "" where nothing was measured."""
+    if made := [f["command"] for s in members for f in s.findings]:
+        return "\n".join(dict.fromkeys(made))
+    return f"s2sam validate --claims {shlex.quote(group)}" if any(s.n for s in members) else ""
 
 
 def write(
@@ -60,7 +68,8 @@ def write(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": number, "count": lambda n: f"{n:,}", "run": run_of}
+    filters: dict[str, Any] = {"number": number, "count": lambda n: f"{n:,}", "run": run_of, "signed": signed}
+    environment.filters |= filters
     newest = rows[-1] if rows else {}
     page = environment.from_string(source).render(
         standings=table,
@@ -72,6 +81,7 @@ def write(
         loose=worst_case.table(rows),
         training=compared(training.read(training.stored())),
         alignment=directions(read(alignment.stored())),
+        map=regimes() if labels is None or "D4" in labels else None,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page)
@@ -93,6 +103,13 @@ def directions(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"heads": heads, "lines": lines, "figure": figure, "protocol": alignment.protocol(rows), "first": rows[0]}
 
 
+def regimes() -> dict[str, Any] | None:
+    """Return what the section on the regime map shows, None where no map is committed."""
+    with tempfile.TemporaryDirectory() as folder:
+        figure = [inline(path) for path in stored.draw(Path(folder), ["R"]).values()]
+    return {"figure": figure[0], **stored.rows(["R"])[0]} if figure else None
+
+
 def number(value: float | None) -> str:
     """Return a number as a table shows it."""
     if value is None:
@@ -100,6 +117,15 @@ def number(value: float | None) -> str:
     if value == 0:
         return "0"
     return f"{value:.3f}" if 0.001 <= abs(value) < 1000 else f"{value:.2e}"
+
+
+def signed(value: float | None) -> str:
+    """Return a difference as a table shows it.
+
+    >>> signed(0.4), signed(None)
+    ('+0.40', '')
+    """
+    return "" if value is None else f"{value:+.2f}"
 
 
 def run_of(row: Mapping[str, Any]) -> str:

@@ -79,7 +79,8 @@ class Rung:
 def rungs(claim: Claim, rows: Sequence[Row]) -> tuple[Rung, ...]:
     """Return the five rungs of a claim, from its rows alone."""
     mine = [r for r in rows if r["claim"] == claim.label]
-    tested = [r for r in mine if "verdict" in r and r["verdict"] != "OUTSIDE_DOMAIN"]
+    trained = [r for r in mine if r.get("series") == "finding"]
+    tested = [r for r in mine if "verdict" in r and r["verdict"] != "OUTSIDE_DOMAIN" and r not in trained]
     found = [r for r in tested if r.get("series") == "extreme"]
     real = [r for r in tested if r["family"] in REAL]
     others = [r for r in tested if r["family"] not in REAL and r.get("series") != "extreme"]
@@ -94,7 +95,9 @@ def rungs(claim: Claim, rows: Sequence[Row]) -> tuple[Rung, ...]:
         _exact(claim, [r for r in mine if r.get("series") == "worst-case"]),
         _measured(3, claim, others, certified),
         _measured(4, claim, found, f"comparisons, {sum(r.get('runs', 0) for r in found):,} runs searched"),
-        _measured(5, claim, real, f"comparisons on {', '.join(sorted({r['family'] for r in real}))}"),
+        _trained(trained)
+        if trained
+        else _measured(5, claim, real, f"comparisons on {', '.join(sorted({r['family'] for r in real}))}"),
     )
 
 
@@ -140,6 +143,10 @@ def _exact(claim: Claim, rows: Sequence[Row]) -> Rung:
         own = any(r["own"] for r in instances)
         parts.append(f"attained{'' if own else ', though not by S2-SAM itself'}: {instances[0]['text']}")
     return Rung(2, True, "; ".join(parts), max(float(r["ratio"]) for r in solved + instances))
+
+
+def _trained(rows: Sequence[Row]) -> Rung:
+    return Rung(5, True, "; ".join(f"{r['n']:,} numbers of {r['regime']}" for r in rows))
 
 
 def _measured(number: int, claim: Claim, rows: Sequence[Row], what: str) -> Rung:

@@ -28,7 +28,8 @@ class Standing:
         rungs: the five rungs of evidence. n: comparisons. steps: the instance-steps behind them, those of several
             horizons of one run counted once. ratio: the worst, above 1 exactly when refuted.
         counterexample: the worst row, when refuted. estimates: rows with an estimated constant (they never refute).
-        formula: the certificate of the proof in print, "" where there is none.
+        formula: the certificate of the proof in print, "" where there is none. findings: what training says of a claim
+        of the paper's experiments, the scale with the most seeds first; the verdict is that one's.
     """
 
     claim: Claim
@@ -40,6 +41,7 @@ class Standing:
     counterexample: Row | None
     estimates: tuple[Row, ...]
     formula: str
+    findings: tuple[Row, ...] = ()
 
     @property
     def expected(self) -> bool:
@@ -49,14 +51,17 @@ class Standing:
 
 def standing(claim: Claim, rows: Sequence[Row]) -> Standing:
     """Return where one claim stands on these rows."""
-    mine = [r for r in rows if r["claim"] == claim.label and "verdict" in r]
+    found = tuple(r for r in rows if r["claim"] == claim.label and r.get("series") == "finding")
+    mine = [r for r in rows if r["claim"] == claim.label and "verdict" in r and r not in found]
     firm = [r for r in mine if not r.get("estimate")]
     estimates = tuple(r for r in mine if r.get("estimate"))
     inside = [r for r in firm if r["verdict"] != "OUTSIDE_DOMAIN"]
     violated = [r for r in inside if r["verdict"] == "VIOLATED"]
     certificate = next((r for r in rows if r["claim"] == claim.label and r.get("series") == "certificate"), {})
     top = max(inside, key=lambda r: float(r["ratio"]), default=None)
-    if violated:
+    if found:
+        verdict = f"{found[0]['verdict']}: {found[0]['told']}"
+    elif violated:
         verdict, top = REFUTED, max(violated, key=lambda r: float(r["ratio"]))
     elif certificate.get("proved") is False:
         verdict = UNPROVED
@@ -71,12 +76,13 @@ def standing(claim: Claim, rows: Sequence[Row]) -> Standing:
         claim,
         verdict,
         rungs(claim, rows),
-        sum(r["n"] for r in inside),
+        sum(r["n"] for r in (*inside, *found)),
         sum(r.get("steps", 0) for r in inside),
         float(top["ratio"]) if top else None,
         top if violated else None,
         estimates,
         certificate.get("formula", ""),
+        found,
     )
 
 

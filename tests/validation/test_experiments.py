@@ -206,7 +206,7 @@ def test_standing_follows_from_the_rows(rows, verdict):
         ("C1", ["VACUOUS"], "INCONCLUSIVE (vacuous)", True),
         ("C1'", ["VACUOUS"], "INCONCLUSIVE (vacuous)", False),
         ("D3", ["HOLDS"], "SUPPORTED", True),
-        ("D3", ["VIOLATED"], "REFUTED", False),
+        ("D3", ["VIOLATED"], "REFUTED", True),
     ],
 )
 def test_conjectures_illustrations_and_findings_stand_as_they_can(label, verdicts, verdict, expected):
@@ -217,7 +217,7 @@ def test_conjectures_illustrations_and_findings_stand_as_they_can(label, verdict
 
 def test_an_untested_finding_says_why():
     s = standing.standing(CLAIMS["D4"], [])
-    assert s.verdict == "NOT TESTED HERE: no experiment of this validation trains a deep sparse network on CIFAR-10"
+    assert s.verdict == "NOT TESTED HERE: no rows of it are stored; s2sam evidence --claims D4 makes them"
     assert s.expected
 
 

@@ -69,6 +69,16 @@ def paired(one: Sequence[float], other: Sequence[float], *, level: float = LEVEL
     return effect([a - b for a, b in zip(one, other, strict=True)], level=level)
 
 
+def sign_test(values: Sequence[float]) -> float:
+    """Return the two-sided p value of median 0, for independent values; zeros are left out (the sign test).
+
+    >>> sign_test([1.0, 2.0, 0.5, 3.0, 1.5])
+    0.0625
+    """
+    signs = [value > 0 for value in values if value]
+    return float(stats.binomtest(sum(signs), len(signs)).pvalue) if signs else 1.0
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """Return p values adjusted for their number, in their order: the step-down method (Holm, Scand. J. Stat. 1979).
 

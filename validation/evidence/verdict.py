@@ -100,7 +100,8 @@ def conjunction(lines: Sequence[Line], threshold: float = 0.0, *, adjust: bool =
         for line, p in zip(lines, adjusted, strict=True)
     ]
     whole = REFUTED if REFUTED in said else INCONCLUSIVE if INCONCLUSIVE in said else SUPPORTED
-    return whole, min((line.effect for line in lines), key=lambda found: found.low)
+    end = "high" if whole == REFUTED else "low"
+    return whole, min((line.effect for line in lines), key=lambda found: getattr(found, end))
 
 
 def finding(

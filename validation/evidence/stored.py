@@ -1,0 +1,67 @@
+"""What the committed rows say of the paper's findings (D): report and README show it, `s2sam figures` draws it anew.
+
+`validation/results/evidence/` holds a file for each run of `s2sam evidence` (DATA-SEEDS.jsonl.gz, its rows.jsonl) and
+what `s2sam bench training --json` printed. Every file is judged by itself, anew each time; of several scales a claim
+was tested at, the one with the most seeds is told first.
+"""
+
+import json
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from theory import CLAIMS
+from validation.cells import Row, read
+from validation.evidence import report
+from validation.evidence.experiments import cost
+from validation.evidence.verdict import Finding
+from validation.figures import draw_evidence
+
+THROUGHPUT = "throughput.json"
+
+
+def folder() -> Path:
+    """Return the folder of committed rows, which travels with the package."""
+    return Path(str(files("validation").joinpath("results/evidence")))
+
+
+@cache
+def findings() -> tuple[Finding, ...]:
+    """Return all findings, those of one claim together, the one with the most seeds first."""
+    found: list[Finding] = []
+    if (bench := folder() / THROUGHPUT).exists():
+        found.append(cost.judge(json.loads(bench.read_text())))
+    for path in sorted(folder().glob("*.jsonl.gz")):
+        found += report.judged(read(path))
+    return tuple(ordered(found))
+
+
+def ordered(found: Iterable[Finding]) -> list[Finding]:
+    """Return findings by claim in the registry's order, the regime map last; of one claim, most seeds first."""
+    place = {label: i for i, label in enumerate(CLAIMS)}
+    return sorted(found, key=lambda f: (place.get(f.label, len(place)), -f.effect.n))
+
+
+def rows(labels: Iterable[str] | None = None, found: Iterable[Finding] | None = None) -> list[Row]:
+    """Return findings as rows, as `validation.standing` reads them.
+
+    Args:
+        labels: of the claims; all by default.
+        found: the findings; the committed ones by default.
+    """
+    chosen = [f for f in (findings() if found is None else found) if labels is None or f.label in labels]
+    return [_row(f) for f in chosen]
+
+
+def draw(place: Path, labels: Iterable[str]) -> dict[str, Path]:
+    """Draw the finding that is told first of each of these claims into a folder; return where, by label."""
+    told = {f.label: f for f in reversed(findings()) if f.label in labels}
+    return dict(zip(told, draw_evidence(list(told.values()), place), strict=True))
+
+
+def _row(f: Finding) -> dict[str, Any]:
+    n = sum(line.effect.n for line in f.lines)
+    made = f"s2sam evidence --claims {f.label} --seeds {f.effect.n}" if f.label != "D1" else "s2sam bench training"
+    return {"claim": f.label, "series": "finding", "told": f.told, "n": n, "command": made} | report.plain(f)
