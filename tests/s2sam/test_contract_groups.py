@@ -5,7 +5,7 @@ from optim_nets import make, network, through_a_file, train
 from optim_support import bits
 
 import s2sam
-from s2sam import S2SAM
+from s2sam import S2SAM, SAM
 
 
 def test_groups_can_be_added_with_their_own_options():
@@ -86,6 +86,23 @@ def test_a_tensor_radius_that_was_zero_perturbs_nothing_until_the_next_gradient_
     train(opt, loss, 1)
     with opt.perturbed():
         assert bits(model.parameters()) != w
+
+
+def test_sam_at_the_radius_one_moves_by_one():
+    """No radius but 0 is left out of the move."""
+    p = torch.nn.Parameter(torch.tensor([3.0]))
+    seen = []
+    opt = SAM(torch.optim.SGD([p], lr=0.0), rho=1.0)
+
+    def closure():
+        opt.zero_grad()
+        seen.append(p.item())
+        loss = p.square().sum()
+        loss.backward()
+        return loss
+
+    opt.step(closure)
+    assert seen == [3.0, 4.0]
 
 
 def test_it_is_an_optimizer_and_shows_its_options():

@@ -252,3 +252,20 @@ def test_adaptive_ascent_at_the_end_of_the_range():
     (p,) = rules.adaptive_ascent(g, w, 1e-38)
     # w n(w g) is w itself in the entry that is not 0: rho w = 3.2, after at most six roundings of 2^-24
     assert p.tolist() == [pytest.approx(3.2, rel=6 * 2.0**-24), 0.0]
+
+
+def test_adaptive_ascent_keeps_products_of_large_and_small():
+    w, g = [torch.tensor([1e30, 1e-10])], [torch.tensor([1e-30, 1.0])]
+    (p,) = rules.adaptive_ascent(g, w, 1.0)  # w g = (1, 1e-10), of norm 1
+    # the inputs' roundings and at most six more of 2^-24
+    assert p.tolist() == [pytest.approx(1e30, rel=10 * 2.0**-24), pytest.approx(1e-20, rel=10 * 2.0**-24)]
+
+
+@pytest.mark.parametrize("norm", [None, 5.0])
+def test_scales_take_one_radius_for_all_tensors(norm):
+    g = [torch.tensor([3.0]), torch.tensor([4.0])]
+    scale, factors = rules.scales(g, 0.5, None if norm is None else torch.tensor(norm, dtype=DOUBLE))
+    assert [(x * scale * f).item() for x, f in zip(g, factors, strict=True)] == [
+        pytest.approx(0.3, rel=2.0**-22),
+        pytest.approx(0.4, rel=2.0**-22),
+    ]
