@@ -85,7 +85,7 @@ class S2SAM(Wrapper):
                 fresh += [(group, held, p, buffers[p]) for p in members]
                 resting += members if _equal(rho, 0) else []
             elif not _equal(rho, 0) and not _equal(held, rho):
-                ratio = torch.where(held == 0, 1.0, rho / held) if isinstance(held, Tensor) else rho / held
+                ratio = torch.where(held == 0, held, rho / held) if isinstance(held, Tensor) else rho / held
                 held = _copy(rho)
                 for p in members:
                     buffers[p].mul_(ratio)

@@ -142,7 +142,8 @@ def _ascent(
     scaled = _times(parts, scale, batched)
     inplace = not any(x.requires_grad for x in scaled)  # whoever differentiates through a step needs the old values
     if isinstance(rho, Sequence):
-        return [_times([x], _factor(r, norm), batched, inplace)[0] for x, r in zip(scaled, rho, strict=True)]
+        pairs = zip(scaled, rho, strict=True)
+        return [p for x, r in pairs for p in _times([x], _factor(r, norm), batched, inplace)]
     return _times(scaled, _factor(rho, norm), batched, inplace)
 
 

@@ -112,3 +112,24 @@ def test_it_is_an_optimizer_and_shows_its_options():
     assert "rho: 0.1" in repr(opt)
     assert set(s2sam.__all__) == {"SAM", "S2SAM", "__version__"}
     assert isinstance(s2sam.__version__, str)
+
+
+class Bare(torch.optim.Optimizer):
+    """A base whose options have no "maximize": it descends."""
+
+    def __init__(self, params):
+        super().__init__(params, {"lr": 0.0})
+
+    def step(self, closure=None):
+        del closure
+
+
+def test_a_base_without_the_option_maximize_is_perturbed_upwards():
+    p = torch.nn.Parameter(torch.tensor([3.0]))
+    opt = S2SAM(Bare([p]), rho=0.5)
+    for y in (3.0, 3.5):
+        with opt.perturbed():
+            assert p.item() == y
+            p.square().sum().backward()
+        opt.step()
+        opt.zero_grad()

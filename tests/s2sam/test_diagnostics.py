@@ -263,3 +263,14 @@ def test_tiny_and_huge_gradients_are_measured(scale):
         opt.step()
     assert watch.read().direction == pytest.approx(2**0.5 * scale, rel=2.0**-22)
     assert watch.read().cosine == pytest.approx(0.5**0.5, abs=2.0**-20)
+
+
+@pytest.mark.parametrize("wrap", [S2SAM, SAM])
+@pytest.mark.parametrize("radius", [0.0, 1.0])
+def test_the_perturbation_that_is_read_is_the_radius(wrap, radius):
+    model, loss, opt = make(wrap=wrap, rho=radius)
+    watch = opt.diagnostics()
+    for _ in range(3):
+        opt.step(closure_of(opt, loss))
+    # 67 float32 entries, each y - w rounded once at weights below 4
+    assert watch.read().perturbation == pytest.approx(radius, abs=67**0.5 * 4 * 2.0**-24)
