@@ -268,7 +268,7 @@ def test_tiny_and_huge_gradients_are_measured(scale):
 @pytest.mark.parametrize("wrap", [S2SAM, SAM])
 @pytest.mark.parametrize("radius", [0.0, 1.0])
 def test_the_perturbation_that_is_read_is_the_radius(wrap, radius):
-    model, loss, opt = make(wrap=wrap, rho=radius)
+    _, loss, opt = make(wrap=wrap, rho=radius)
     watch = opt.diagnostics()
     for _ in range(3):
         opt.step(closure_of(opt, loss))
