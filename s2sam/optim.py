@@ -76,7 +76,7 @@ class S2SAM(Wrapper):
         fresh: list[Direction] = []
         pairs: list[tuple[Tensor, Tensor]] = []
         resting: list[Tensor] = []
-        marks: list[float | Tensor] = []
+        marks: list[tuple[dict[str, Any], float | Tensor]] = []
         for group, rho in zip(self.param_groups, radii, strict=True):
             members, held = [p for p in group["params"] if p in buffers], group[HELD]
             if _equal(held, 0):
@@ -89,14 +89,14 @@ class S2SAM(Wrapper):
                 held = _copy(rho)
                 for p in members:
                     buffers[p].mul_(ratio)
-            marks.append(held)
+            marks.append((group, held))
             if not _equal(rho, 0):
                 pairs += [(p, buffers[p]) for p in members]
         steps = zip(fresh, _scales(fresh, self._known_norm([buffer for *_, buffer in fresh])), strict=True)
         scale = {p: step for (*_, p, _), step in steps}
         for p in resting:
             multiply([local(buffers[p])], scale[p])
-        for group, held in zip(self.param_groups, marks, strict=True):
+        for group, held in marks:
             group[HELD] = held
         self._lift(pairs, [scale.get(p) for p, _ in pairs])
 

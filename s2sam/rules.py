@@ -10,7 +10,7 @@ depends on a value (nothing here waits for the device). Half types are worked on
 type.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -94,7 +94,7 @@ def ascent(direction: Sequence[Tensor], rho: Radius, *, batched: bool = False) -
     >>> ascent([torch.tensor([3e-25, -4e-25])], 0.5)
     [tensor([ 0.3000, -0.4000])]
     """
-    return [p.to(g.dtype) for p, g in zip(_ascent(direction, rho, batched), direction, strict=True)]
+    return _typed_as(direction, _ascent(direction, rho, batched))
 
 
 def adaptive_ascent(
@@ -126,8 +126,7 @@ def adaptive_ascent(
     product = _times(_times([local(g).to(work) for g in direction], scales[0] / 2, batched), scales[1], batched)
     here = [local(w) for w in weights]
     product = list(map(Tensor.mul_, product, here))
-    steps = map(Tensor.mul_, _ascent(product, rho, batched, direction), here)
-    return [p.to(g.dtype) for p, g in zip(steps, direction, strict=True)]
+    return _typed_as(direction, map(Tensor.mul_, _ascent(product, rho, batched, direction), here))
 
 
 def _ascent(
@@ -145,6 +144,11 @@ def _ascent(
         pairs = zip(scaled, rho, strict=True)
         return [p for x, r in pairs for p in _times([x], _factor(r, norm), batched, inplace)]
     return _times(scaled, _factor(rho, norm), batched, inplace)
+
+
+def _typed_as(direction: Sequence[Tensor], parts: Iterable[Tensor]) -> list[Tensor]:
+    """Return the parts in the types of a direction."""
+    return [p.to(g.dtype) for p, g in zip(parts, direction, strict=True)]
 
 
 def _factor(rho: float | Tensor, norm: Tensor) -> Tensor:

@@ -238,6 +238,7 @@ def test_the_power_of_two_and_its_inverse_are_normal_numbers(dtype):
         tiny: 1 / tiny,
         2 * tiny: 1 / tiny / 2,
         1.5: 1.0,
+        1 + 2.0**-52: 1.0,
         2.0: 0.5,
         top: tiny,
     }
@@ -269,3 +270,22 @@ def test_scales_take_one_radius_for_all_tensors(norm):
         pytest.approx(0.3, rel=2.0**-22),
         pytest.approx(0.4, rel=2.0**-22),
     ]
+
+
+@pytest.mark.parametrize("scale", SCALES[SINGLE])
+def test_adaptive_ascent_at_weights_of_one_is_ascent_bit_for_bit(scale):
+    g = gradient(257, SINGLE, scale)
+    plain, adaptive = rules.ascent(g, 0.05), rules.adaptive_ascent(g, [torch.ones_like(t) for t in g], 0.05)
+    assert all(torch.equal(p, q) for p, q in zip(plain, adaptive, strict=True))
+
+
+def test_as_many_radii_as_tensors():
+    g = gradient(9, DOUBLE, 1.0)
+    with pytest.raises(ValueError, match="shorter"):
+        rules.ascent(g, [0.1])
+
+
+@pytest.mark.parametrize("radii", [0.5, [0.5, 0.25]])
+def test_ascent_can_be_differentiated(radii):
+    g = [t.requires_grad_() for t in gradient(9, DOUBLE, 1.0)]
+    assert torch.autograd.gradcheck(lambda *tensors: tuple(rules.ascent(list(tensors), radii)), g)
