@@ -234,7 +234,8 @@ def _times(tensors: list[Tensor], factor: Tensor, batched: bool, inplace: bool =
         return []
     first, *_ = tensors
     factor = factor.to(first.dtype)
-    if not batched and all(t.device == factor.device for t in tensors):
+    same = not batched and all(t.device == factor.device for t in tensors)
+    if same and not factor.requires_grad:  # torch cannot differentiate _foreach_mul by its factor
         if inplace:
             torch._foreach_mul_(tensors, factor)
             return tensors
