@@ -1,4 +1,4 @@
-"""The `s2sam` command: validate, claims, figures, bench, train, evidence. Bad usage: one line and exit code 2."""
+"""The `s2sam` command: validate, claims, figures, bench, train, evidence, landscape. Bad usage: a line, exit code 2."""
 
 import json
 import os
@@ -16,6 +16,7 @@ import theory
 from validation.cells import Cell, read, run_cells
 from validation.evidence.command import evidence, tell
 from validation.executors import executor
+from validation.landscape_command import landscape
 from validation.rungs import marks
 from validation.standing import Standing, standings
 from validation.terminal import console, progress_bar, refuse, usable, writable
@@ -216,3 +217,4 @@ def bench(
 
 app.command()(train)
 app.command()(evidence)
+app.command()(landscape)

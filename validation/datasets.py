@@ -1,9 +1,7 @@
-"""Real data that needs no download: scikit-learn's digits, and Fashion-MNIST from a folder of IDX files."""
+"""Images to train on, none downloaded: scikit-learn's digits; Fashion-MNIST and CIFAR from folders of their files."""
 
 import functools
-import gzip
-import math
-import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from validation.image_files import DataError, read_cifar, read_idx
+
 FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package dataset-fashion-mnist puts it
-UNSIGNED_BYTE = 0x08  # type code of IDX; the only one that images and labels use
-
-
-class DataError(ValueError):
-    """A data file is missing or is not what its format says; the message names the file and what to do."""
+CIFAR = {  # classes -> folder of the binary version, label bytes (the last counts), files of training, file of test
+    10: ("cifar-10-batches-bin", 1, tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"),
+    100: ("cifar-100-binary", 2, ("train.bin",), "test.bin"),
+}
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class Images:
 
     Attributes:
         name: of the data set.
-        x_train, x_test: (n, channels, side, side) float32: pixels minus the mean over all training pixels, divided by
-            their standard deviation. The test images are given the same two numbers.
+        x_train, x_test: (n, channels, side, side) float32: pixels minus the mean over all training pixels of the
+            channel, divided by their standard deviation. The test images are given the same numbers.
         y_train, y_test: (n,) int64 in 0..classes - 1.
         classes: their number.
     """
@@ -64,44 +63,6 @@ def digits() -> tuple[Tensor, Tensor]:
     return torch.tensor(raw.images / 16, dtype=torch.float32)[:, None], torch.tensor(raw.target)
 
 
-def read_idx(path: str | Path, *, dimensions: int | None = None) -> Tensor:
-    """Return the array of an IDX file of unsigned bytes, gzipped or not, as uint8.
-
-    The format is that of MNIST (LeCun, Cortes & Burges): two zero bytes, a type code, the number of dimensions, each
-    size as four bytes, highest first; then the entries, the last index moving fastest, and nothing after them.
-
-    Args:
-        path: the file; whether it is gzipped is seen from its content.
-        dimensions: how many the array must have; any number by default.
-
-    Raises:
-        DataError: when the file cannot be read, is cut or too long, or holds another type or number of dimensions.
-    """
-
-    def refuse(what: str) -> DataError:
-        return DataError(f"{path}: {what}; fetch the file again or give another folder")
-
-    try:
-        data = Path(path).read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise refuse(f"an IDX file must be readable, plain or gzipped, got {error}") from error
-    if data[:2] != b"\0\0":
-        raise refuse(f"an IDX file must begin with two zero bytes, got {data[:2].hex() or 'nothing'}")
-    if len(data) < 4 or len(data) < 4 + 4 * data[3]:
-        raise refuse(f"the header of an IDX file must be whole, got {len(data)} bytes")
-    if data[2] != UNSIGNED_BYTE:
-        raise refuse(f"the type code must be 0x08 (unsigned byte), got 0x{data[2]:02x}")
-    if dimensions not in (None, data[3]):
-        raise refuse(f"the number of dimensions must be {dimensions}, got {data[3]}")
-    sizes = tuple(int(size) for size in np.frombuffer(data, ">u4", count=data[3], offset=4))
-    entries = len(data) - 4 - 4 * len(sizes)
-    if entries != math.prod(sizes):
-        raise refuse(f"sizes {sizes} must be followed by {math.prod(sizes)} bytes, got {entries}")
-    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=4 + 4 * len(sizes)).reshape(sizes).copy())
-
-
 def _find(folder: Path, name: str) -> Path:
     """Return the file of that name, plain or gzipped, in the folder or where torchvision puts it below."""
     for place in (folder, folder / "FashionMNIST" / "raw"):
@@ -127,20 +88,25 @@ def _labelled(folder: Path, part: str, classes: int) -> tuple[Tensor, Tensor]:
 
 
 def _standardised(name: str, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], classes: int) -> Images:
-    """Return the data set from uint8 images (n, side, side) and their labels, a pair for each part."""
-    height, width = train[0].shape[1:]
+    """Return the data set from uint8 images (n, channels, side, side) and their labels, a pair for each part."""
+    height, width = train[0].shape[2:]
     if height != width or train[0].shape[1:] != test[0].shape[1:]:
         raise DataError(
-            f"{name}: images of both parts must be square and of one size, got {tuple(train[0].shape[1:])} and "
-            f"{tuple(test[0].shape[1:])}; take both from one source"
+            f"{name}: images of both parts must be square and of one size, got {tuple(train[0].shape[2:])} and "
+            f"{tuple(test[0].shape[2:])}; take both from one source"
         )
-    count = torch.bincount(train[0].flatten(), minlength=256).double()  # sums over a histogram of integers are exact
+    x_train, x_test = train[0].float(), test[0].float()
     value = torch.arange(256).double()
-    mean = count @ value / count.sum()
-    deviation = (count @ (value - mean) ** 2 / count.sum()).sqrt()
-    if not deviation > 0:
-        raise DataError(f"{name}: training pixels must differ to be standardised, got one value; fetch the files again")
-    x_train, x_test = (x.float().sub_(mean).div_(deviation)[:, None] for x in (train[0], test[0]))
+    for channel in range(train[0].shape[1]):
+        count = torch.bincount(train[0][:, channel].flatten(), minlength=256).double()  # sums of integers are exact
+        mean = count @ value / count.sum()
+        deviation = (count @ (value - mean) ** 2 / count.sum()).sqrt()
+        if not deviation > 0:
+            raise DataError(
+                f"{name}: training pixels must differ to be standardised, got one value; fetch the files again"
+            )
+        for x in (x_train, x_test):
+            x[:, channel].sub_(mean).div_(deviation)
     return Images(name, x_train, train[1], x_test, test[1], classes)
 
 
@@ -150,17 +116,36 @@ def _digits(data_dir: Path | None) -> Images:
     from sklearn.model_selection import train_test_split
 
     x, y = digits()
-    x = (16 * x[:, 0]).to(torch.uint8)  # back to the integers 0..16, exactly: 16 is a power of two
+    x = (16 * x).to(torch.uint8)  # back to the integers 0..16, exactly: 16 is a power of two
     train, test = train_test_split(np.arange(len(y)), test_size=360, stratify=y.numpy(), random_state=0)
     return _standardised("digits", (x[train], y[train]), (x[test], y[test]), 10)
 
 
 def _fashion(data_dir: Path | None) -> Images:
     folder = FASHION_FOLDER if data_dir is None else data_dir
-    return _standardised("fashion-mnist", _labelled(folder, "train", 10), _labelled(folder, "t10k", 10), 10)
+    (x_train, y_train), (x_test, y_test) = (_labelled(folder, part, 10) for part in ("train", "t10k"))
+    return _standardised("fashion-mnist", (x_train[:, None], y_train), (x_test[:, None], y_test), 10)
 
 
-DATASETS = {"digits": _digits, "fashion-mnist": _fashion}
+def _cifar(classes: int, data_dir: Path | None) -> Images:
+    name, (official, labels, train, test) = f"cifar{classes}", CIFAR[classes]
+    remedy = f"name with --data-dir the folder {official} of the binary version, or the one it is in"
+    if data_dir is None:
+        raise DataError(f"{name} must be given its folder, got none; {remedy}")
+    folder = next((f for f in (data_dir, data_dir / official) if (f / train[0]).is_file()), data_dir)
+    if missing := [file for file in (*train, test) if not (folder / file).is_file()]:
+        got = "no such file" if data_dir.is_dir() else "no such folder"
+        raise DataError(f"{folder} must hold {missing[0]}, got {got}; {remedy}")
+    first, last = (read_cifar([folder / file for file in files], labels, classes) for files in (train, (test,)))
+    return _standardised(name, first, last, classes)
+
+
+DATASETS: dict[str, Callable[[Path | None], Images]] = {
+    "digits": _digits,
+    "fashion-mnist": _fashion,
+    "cifar10": functools.partial(_cifar, 10),
+    "cifar100": functools.partial(_cifar, 100),
+}
 
 
 def load(name: str, data_dir: str | Path | None = None) -> Images:
@@ -169,12 +154,15 @@ def load(name: str, data_dir: str | Path | None = None) -> Images:
     "digits": 1,437 training and 360 test images of 8 x 8, a fixed split with each class's share the same in both parts
     up to rounding. "fashion-mnist" (Xiao, Rasul & Vollgraf 2017): the 60,000 and 10,000 images of 28 x 28 in
     train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each possibly
-    with .gz. MNIST's own files have these names too and cannot be told apart.
+    with .gz. MNIST's own files have these names too and cannot be told apart. "cifar10" and "cifar100" (Krizhevsky
+    2009): the 50,000 and 10,000 images of 3 x 32 x 32 in data_batch_1.bin to data_batch_5.bin and test_batch.bin, or in
+    train.bin and test.bin, of which the fine labels are taken; 0.8 GB of memory.
 
     Args:
         name: a key of `DATASETS`.
         data_dir: the folder of Fashion-MNIST: of the four files, or the root that torchvision was given (then they are
-            in FashionMNIST/raw). By default the one of Debian's package dataset-fashion-mnist. Digits need none.
+            in FashionMNIST/raw); by default the one of Debian's package dataset-fashion-mnist. That of CIFAR: of the
+            files, or where cifar-10-batches-bin or cifar-100-binary was unpacked; it has no default. Digits need none.
 
     Raises:
         ValueError: when there is no data set of that name.

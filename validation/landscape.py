@@ -19,6 +19,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from validation.training.config import seed_for
+
 Parameters = dict[str, Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
 BATCHNORM = ("fixed", "batch")
@@ -100,6 +102,43 @@ def surface(
             if tick is not None:
                 tick()
     return table
+
+
+def surfaces(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    masks: Mapping[str, Tensor] | None = None,
+    *,
+    directions: int = 5,
+    seed: int = 0,
+    **options: Any,
+) -> Tensor:
+    """Return the surfaces on several random planes: for one network of one's own, the call that does it all.
+
+    Args:
+        model: the network.
+        images: (n, ...), taken as one batch.
+        labels: (n,).
+        masks: bool tensors by parameter name, for directions in the support; None for all of space.
+        directions: planes, >= 1, each of two directions of its own.
+        seed: plane k of a seed has the same Gaussian for every network of this shape, dense or sparse.
+        options: of `surface`.
+
+    Returns:
+        Losses (directions, points, points) in float64 on the CPU.
+
+    Raises:
+        ValueError: when directions < 1, or as `surface`.
+    """
+    if directions < 1:
+        raise ValueError(f"directions must be >= 1, got {directions}; 5 show how far planes differ")
+    tables = []
+    for k in range(directions):
+        generator = torch.Generator().manual_seed(seed_for("plane", seed, k))
+        u, v = (filter_direction(model, generator, masks) for _ in range(2))
+        tables.append(surface(model, images, labels, u, v, **options))
+    return torch.stack(tables)
 
 
 def roughness(table: Tensor) -> dict[str, float]:

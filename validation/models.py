@@ -243,6 +243,7 @@ class MobileNetV2(Plain):
 MODELS: dict[str, Callable[..., nn.Module]] = {  # each is called as MODELS[name](classes=, channels=, side=)
     "mlp": MLP,
     "compact": partial(CompactCNN, width=32, norm=True),
+    "resnet8": lambda classes=10, channels=3, side=32: ResNet(8, classes, channels=channels),
     "resnet32": lambda classes=10, channels=3, side=32: ResNet(32, classes, channels=channels),
     "vgg19": lambda classes=10, channels=3, side=32: VGG(19, classes, channels=channels),
     "mobilenet-v2": lambda classes=10, channels=3, side=32: MobileNetV2(classes, channels=channels),

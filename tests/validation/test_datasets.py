@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from validation.datasets import DATASETS, FASHION_FOLDER, DataError, Images, digits, load, read_idx
+from validation.datasets import DATASETS, FASHION_FOLDER, Images, digits, load
+from validation.image_files import DataError, read_idx
 
 NAMES = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
 
@@ -206,8 +207,8 @@ def test_a_missing_file_names_where_it_was_sought_and_the_remedy(tmp_path, missi
 
 
 def test_an_unknown_name_is_refused():
-    assert list(DATASETS) == ["digits", "fashion-mnist"]
-    with pytest.raises(ValueError, match="name must be one of digits, fashion-mnist, got 'mnist'"):
+    assert list(DATASETS) == ["digits", "fashion-mnist", "cifar10", "cifar100"]
+    with pytest.raises(ValueError, match="name must be one of digits, fashion-mnist, cifar10, cifar100, got 'mnist'"):
         load("mnist")
 
 

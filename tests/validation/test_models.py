@@ -52,6 +52,14 @@ def test_resnet32_is_the_one_of_the_papers():
     check_resnet32(ResNet())
 
 
+def test_resnet8_is_the_smallest_of_its_family():
+    """Stem 27*32, one block of two convolutions in each stage, two shortcuts, a linear layer."""
+    model, other = MODELS["resnet8"](), MODELS["resnet32"]()
+    blocks = 9 * (2 * 32**2 + 32 * 64 + 64**2 + 64 * 128 + 128**2)
+    assert sum(weights(model).values()) == 864 + blocks + 32 * 64 + 64 * 128 + 1280
+    assert sum(weights(other).values()) == 1_855_584
+
+
 @pytest.mark.parametrize("mutant", [{"depth": 26}, {"widths": (16, 32, 64)}, {"classes": 100}, {"channels": 1}])
 def test_another_resnet_fails_the_check(mutant):
     with pytest.raises(AssertionError):
@@ -145,7 +153,7 @@ def test_fx_reads_every_network(name):
     called = {node.target for node in traced.graph.nodes if node.op == "call_module"}
     assert set(weights(model)) <= called
     functions = {node.target.__name__ for node in traced.graph.nodes if node.op == "call_function"}
-    assert functions == ({"add"} if name in ("resnet32", "mobilenet-v2") else set())
+    assert functions == ({"add"} if name in ("resnet8", "resnet32", "mobilenet-v2") else set())
     assert not [node for node in traced.graph.nodes if node.op == "call_method"]
     x = torch.randn(2, 1, 8, 8)
     with torch.no_grad():

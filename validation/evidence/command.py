@@ -1,7 +1,7 @@
 """`s2sam evidence`: tune every arm on the validation part, train what is judged, and say where each claim stands."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -11,14 +11,21 @@ import typer
 from rich.progress import Progress, TaskID
 
 from validation.cells import Cell, Row, run_cells
+from validation.datasets import DataError
 from validation.evidence import report
 from validation.evidence.experiments import EXPERIMENTS
 from validation.evidence.protocol import BASES, TUNING, Scale, unique
 from validation.evidence.runs import Runs, cell, configs, grouped, weight
+from validation.evidence.translated import BASE
+from validation.evidence.translated import scale as translated_scale
 from validation.executors import executor
 from validation.terminal import console, progress_bar, refuse, usable, writable
+from validation.training import Config
+from validation.translation.corpus import CorpusError
 
-_CLAIMS = f"{', '.join(EXPERIMENTS)}; comma-separated. Default: all."
+_DEFAULT = [label for label, experiment in EXPERIMENTS.items() if experiment.of == "images"]
+_CLAIMS = f"{', '.join(EXPERIMENTS)}; comma-separated. Default: all but D9, which needs the extra `translation`."
+_EPOCHS = ", ".join(f"{base.epochs} {name}" for name, base in BASES.items())
 _OUT = Path("s2sam-out/evidence")
 
 
@@ -26,20 +33,26 @@ def evidence(
     claims: Annotated[str | None, typer.Option(help=_CLAIMS)] = None,
     seeds: Annotated[int, typer.Option(help="Judged, >= 2; a third of them more, at least one, tune.")] = 3,
     dataset: Annotated[str, typer.Option(help=f"{', '.join(BASES)}.")] = "digits",
-    epochs: Annotated[int | None, typer.Option(help="Of each round. Default: 20 digits, 10 Fashion-MNIST.")] = None,
-    model: Annotated[str | None, typer.Option(help="Default: compact for digits, resnet32 for Fashion-MNIST.")] = None,
+    epochs: Annotated[int | None, typer.Option(help=f"Of each round. Default: {_EPOCHS}, {BASE.epochs} D9.")] = None,
+    model: Annotated[str | None, typer.Option(help="Default: compact for digits, else resnet32.")] = None,
+    train_size: Annotated[int | None, typer.Option(help="Images trained on. Default: all but a fifth.")] = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda.")] = "cpu",
-    data_dir: Annotated[str | None, typer.Option(help="Folder of Fashion-MNIST. Default: Debian's package's.")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Folder of Fashion-MNIST (default: Debian's) or CIFAR.")] = None,
     workers: Annotated[int, typer.Option(help="Processes on this machine, of one thread each.")] = 1,
     address: Annotated[str | None, typer.Option("--executor", help="dask://HOST:PORT: a cluster instead.")] = None,
     together: Annotated[int, typer.Option(help="Runs of small networks in one step: best on an accelerator.")] = 1,
+    source: Annotated[str | None, typer.Option(help="D9: a sentence a line. Default: installed catalogues.")] = None,
+    target: Annotated[str | None, typer.Option(help="D9: the translations of --source, line by line.")] = None,
+    limit: Annotated[int | None, typer.Option(help=f"D9: of training pairs. Default: {BASE.limit}.")] = None,
+    width: Annotated[int | None, typer.Option(help=f"D9: of the Transformer. Default: {BASE.width}.")] = None,
+    vocabulary: Annotated[int | None, typer.Option(help=f"D9: tokens. Default: {BASE.vocabulary}.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for rows.jsonl, findings.json and figures.")] = _OUT,
 ) -> None:
     """Measure the paper's experimental claims by training, with intervals, controls and verdicts.
 
     Stopped at any moment, the same command goes on; more seeds keep the rows of the tuning that they share.
     """
-    labels = list(EXPERIMENTS) if claims is None else [label.strip() for label in claims.split(",")]
+    labels = _DEFAULT if claims is None else [label.strip() for label in claims.split(",")]
     if wrong := [label for label in labels if label not in EXPERIMENTS]:
         refuse(f"--claims must be of {', '.join(EXPERIMENTS)}, got {wrong[0] or 'nothing'}; pick one")
     if seeds < 2:
@@ -48,45 +61,67 @@ def evidence(
         refuse(f"--together must be >= 1, got {together}; 1 trains every run alone")
     if dataset not in BASES:
         refuse(f"--dataset must be one of {', '.join(BASES)}, got {dataset}; pick one")
-    changed: dict[str, Any] = {"epochs": epochs, "model": model, "data_dir": data_dir}
-    changed = {name: value for name, value in changed.items() if value is not None} | {"device": usable(device)}
+    common: dict[str, Any] = {"epochs": epochs, "device": usable(device)}
+    images = {"model": model, "data_dir": data_dir, "train_size": train_size}
+    text = {"source": source, "target": target, "limit": limit, "width": width, "vocabulary": vocabulary}
+    translating = any(EXPERIMENTS[label].of == "text" for label in labels)
+    if not translating and (given := list(_given(text))):
+        refuse(f"--{given[0]} must come with D9, got {', '.join(labels)}; add --claims D9")
     try:
-        scale = Scale.of(seeds, dataset, **changed)
+        scales = {"images": Scale.of(seeds, dataset, **_given(common | images))}
+        if translating:
+            scales["text"] = translated_scale(seeds, **_given(common | text))
         with executor(workers, address) as pool, progress_bar() as bar:
-            rows = measure(labels, scale, writable(out) / "rows.jsonl", bar, pool, together)
+            rows = measure(labels, scales, writable(out) / "rows.jsonl", bar, pool, together)
     except BrokenProcessPool:
         refuse(f"a worker died, of too little memory perhaps; finished rows are in {out}, the same command resumes")
-    except (RuntimeError, ValueError, ModuleNotFoundError) as error:
-        refuse(f"--{error}")
+    except (CorpusError, DataError, ModuleNotFoundError) as error:
+        refuse(str(error))
+    except (RuntimeError, ValueError) as error:
+        refuse("--" + str(error).replace("train_size", "train-size", 1))
     except KeyboardInterrupt:
         print(f"\ns2sam: stopped; finished rows are in {out}; the same command resumes", file=sys.stderr)
         raise typer.Exit(130) from None
     tell(rows, out, labels)
 
 
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def measure(
-    labels: list[str], scale: Scale, path: Path, bar: Progress, pool: Executor | None = None, together: int = 1
+    labels: list[str],
+    scales: Mapping[str, Scale],
+    path: Path,
+    bar: Progress,
+    pool: Executor | None = None,
+    together: int = 1,
 ) -> list[Row]:
     """Run the trials, then, at the trials chosen, what is judged; return all rows.
 
     Args:
         labels: of the experiments.
-        scale: of the runs.
+        scales: of the runs, by what their networks learn (`Evidence.of`).
         path: the rows file; it keeps what other experiments, or more seeds, have put there.
         bar: shows how much of the work is done, and the time that remains.
         pool: what the runs go on; this process by default.
         together: most runs of small networks that share a step.
     """
-    comparisons = [c for label in labels for c in EXPERIMENTS[label].comparisons(scale)]
-    trials = unique([config for c in comparisons for config in c.tuning(scale)])
-    later = unique([(c.measure, config) for c in comparisons for config in c.untuned(scale)])
-    task = bar.add_task("", total=sum(map(weight, trials + [config for _, config in later])))
-    first = grouped(trials, together)
+    chosen = [(experiment, scales[experiment.of]) for experiment in map(EXPERIMENTS.__getitem__, labels)]
+    comparisons = [(c, scale) for experiment, scale in chosen for c in experiment.comparisons(scale)]
+    trials = unique([(c.trained, config) for c, scale in comparisons for config in c.tuning(scale)])
+    later = unique([(c.measure, config) for c, scale in comparisons for config in c.untuned(scale)])
+    task = bar.add_task("", total=sum(weight(config) for _, config in trials + later))
+    first = _cells(trials, together)
     runs = Runs(_run(first, path, bar, task, pool))
-    judged = unique([(c.measure, config) for c in comparisons for config in c.final(runs, scale)])
-    trained = grouped([config for measure, config in judged if measure == "training"], together)
-    measured = [cell(config, measure=measure) for measure, config in judged if measure != "training"]
-    return _run(first + trained + measured, path, bar, task, pool)
+    judged = unique([(c.measure, config) for c, scale in comparisons for config in c.final(runs, scale)])
+    return _run(first + _cells(judged, together), path, bar, task, pool)
+
+
+def _cells(todo: Sequence[tuple[str, Any]], together: int) -> list[Cell]:
+    """Return the cells of configurations, each with the experiment that it is of; only training is done together."""
+    trained = grouped([config for measure, config in todo if measure == "training"], together)
+    return trained + [cell(config, measure=measure) for measure, config in todo if measure != "training"]
 
 
 def _run(cells: list[Cell], path: Path, bar: Progress, task: TaskID, pool: Executor | None) -> list[Row]:
@@ -98,7 +133,8 @@ def _run(cells: list[Cell], path: Path, bar: Progress, task: TaskID, pool: Execu
         bar.update(task, completed=sum(weights.values()) - sum(weights[c.key] for c in todo))
         for c in todo:
             first, *_ = configs(c)
-            what = f"{first.method} {first.optimizer} {first.sparsity:.0%}"
+            kind = first.method if isinstance(first, Config) else c.name
+            what = f"{kind} {first.optimizer} {first.sparsity:.0%}"
             bar.update(task, description=f"{'tuning' if first.seed >= TUNING else 'training'} {what}".ljust(32))
             yield c
             bar.advance(task, weights[c.key])

@@ -4,8 +4,8 @@ Arms. SGD; exact SAM; S2-SAM; `random`, a random direction of the same norm, fre
 matter?); `unmasked`, S2-SAM along the dense former gradient, as the authors' public code perturbs (only in sparse
 networks: in dense ones it is S2-SAM). `sam-half` is SAM for half the epochs: the price of S2-SAM.
 
-Equal terms. All arms of a seed share initial weights, order of the images, split and wrong labels. Schedule, momentum,
-weight decay, batch, network and epochs are the same for all.
+Equal terms. All arms of a seed share initial weights, order and crops of the images, split and wrong labels. Schedule,
+momentum, weight decay, batch, network and epochs are the same for all.
 
 Tuning. Each arm gets four trials: the others over rho (0.05, 0.02, 0.1, 0.2), SGD over the learning rate (0.1, 0.05,
 0.025, 0.2), which the others keep at 0.1. The trial with the highest validation accuracy, mean over the tuning seeds
@@ -20,13 +20,15 @@ comparisons are adjusted by Holm. A claim is SUPPORTED when the interval of its 
 threshold, REFUTED when it lies below, else INCONCLUSIVE, with the seeds that would decide at 80 and at 90 % power.
 The standing is one of this scale: data, network and length are named with it. At least 10 seeds make evidence; 3 are
 the small set, which shows that everything runs and what the spread is.
+
+Transformers (D9) have arms, trials and a score of their own, in `validation.evidence.translated`; the rest is the same.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from validation.cells import Row
 from validation.evidence.runs import Runs
@@ -45,6 +47,8 @@ BASES = {
     "fashion-mnist": Config(
         method="dense", sparsity=0.0, dataset="fashion-mnist", model="resnet32", epochs=10, batch=128, validation=0.2
     ),
+    "cifar10": Config.of("cifar10", method="dense", sparsity=0.0, validation=0.2),
+    "cifar100": Config.of("cifar100", method="dense", sparsity=0.0, validation=0.2),
 }
 
 
@@ -53,11 +57,12 @@ class Scale:
     """How large a set of experiments is.
 
     Attributes:
-        base: what all runs have in common, dense; experiments change sparsity, method, labels and number of images.
+        base: what all runs have in common, dense; experiments change sparsity, method, labels and number of images. A
+            `Config`, or whatever the comparisons of other networks go by.
         seeds: judged. tuning: seeds of each trial.
     """
 
-    base: Config
+    base: Any
     seeds: int
     tuning: int
 
@@ -73,11 +78,14 @@ class Scale:
         Raises:
             ValueError: when there is no run to judge.
         """
-        configs = [c for c in runs.configs() if c.optimizer == "sgd" and c.train_size is None]
+        configs = [c for c in runs.configs() if c.optimizer == "sgd"]
+        sizes = {c.train_size for c in configs}
+        size = None if None in sizes else max(sizes, default=None)  # smaller ones are those of the regime map
+        configs = [c for c in configs if c.train_size == size]
         if not (judged := [c.seed for c in configs if c.seed < TUNING]):
             raise ValueError("rows must hold a run by SGD to judge others against, got none; run: s2sam evidence")
         (base, _), *_ = Counter((c.dataset, c.model, c.epochs) for c in configs).most_common(1)
-        changed: dict[str, Any] = dict(zip(("model", "epochs"), base[1:], strict=True))
+        changed: dict[str, Any] = dict(zip(("model", "epochs"), base[1:], strict=True)) | {"train_size": size}
         tuning = len({c.seed for c in configs if c.seed >= TUNING})
         return cls(replace(BASES[base[0]], **changed), max(judged) + 1, tuning)
 
@@ -88,22 +96,27 @@ class Comparison:
 
     Attributes:
         base: the regime; its optimizer, seed, rho and lr are each arm's to set.
-        arms: keys of `TRIALS`.
-        measure: the experiment that gives the judged runs their rows, a key of `runs.MEASURED`; trials are training.
+        arms: keys of `trials`.
+        measure: the experiment that gives the judged runs their rows, a key of `runs.MEASURED`.
+        trials: of each arm. trained: the experiment that trials are rows of. chooses: the number in these rows whose
+            largest mean chooses. What is said here of images, another class says of other networks.
     """
 
-    base: Config
+    base: Any
     arms: tuple[str, ...] = PAIR
     measure: str = "training"
+    trials: ClassVar[Mapping[str, tuple[dict[str, Any], ...]]] = TRIALS
+    trained: ClassVar[str] = "training"
+    chooses: ClassVar[str] = "validation_accuracy"
 
-    def tuning(self, scale: Scale) -> list[Config]:
+    def tuning(self, scale: Scale) -> list[Any]:
         """Return the runs of all trials."""
         seeds = range(TUNING, TUNING + scale.tuning)
         anchor = self.anchor
-        return [_arm(anchor, arm, seed, trial) for arm in self.arms for trial in TRIALS[arm] for seed in seeds]
+        return [_arm(anchor, arm, seed, trial) for arm in self.arms for trial in self.trials[arm] for seed in seeds]
 
     @property
-    def anchor(self) -> Config:
+    def anchor(self) -> Any:
         """The regime in which its arms are tuned: MEST at its sparsity, or dense training."""
         return replace(self.base, method="mest" if self.base.sparsity else "dense")
 
@@ -112,18 +125,19 @@ class Comparison:
         seeds = range(TUNING, TUNING + scale.tuning)
 
         def score(trial: dict[str, Any]) -> float:
-            return fmean(runs[_arm(self.anchor, arm, seed, trial)]["validation_accuracy"] for seed in seeds)
+            trained = (runs.measured(self.trained, _arm(self.anchor, arm, seed, trial)) for seed in seeds)
+            return fmean(row[self.chooses] for row in trained)
 
-        return max(TRIALS[arm], key=score)  # the first of equals
+        return max(self.trials[arm], key=score)  # the first of equals
 
-    def final(self, runs: Runs, scale: Scale) -> list[Config]:
+    def final(self, runs: Runs, scale: Scale) -> list[Any]:
         """Return the runs to be judged, each arm at its best trial."""
         best = {arm: self.chosen(runs, scale, arm) for arm in self.arms}
         return [_arm(self.base, arm, seed, best[arm]) for arm in self.arms for seed in range(scale.seeds)]
 
-    def untuned(self, scale: Scale) -> list[Config]:
+    def untuned(self, scale: Scale) -> list[Any]:
         """Return the runs to be judged as they are at the first trials: how many, and how long, is known before."""
-        return [_arm(self.base, arm, seed, TRIALS[arm][0]) for arm in self.arms for seed in range(scale.seeds)]
+        return [_arm(self.base, arm, seed, self.trials[arm][0]) for arm in self.arms for seed in range(scale.seeds)]
 
     def rows(self, runs: Runs, scale: Scale, arm: str) -> list[Row]:
         """Return an arm's judged rows, seed by seed; KeyError when one is missing."""
@@ -131,16 +145,20 @@ class Comparison:
         return [runs.measured(self.measure, _arm(self.base, arm, seed, best)) for seed in range(scale.seeds)]
 
     def accuracy(self, runs: Runs, scale: Scale, arm: str) -> list[float]:
-        """Return an arm's test accuracies in percent, seed by seed."""
-        return [100 * row["test_accuracy"] for row in self.rows(runs, scale, arm)]
+        """Return what an arm's runs are judged by, seed by seed."""
+        return [self.judged(row) for row in self.rows(runs, scale, arm)]
+
+    def judged(self, row: Row) -> float:
+        """Return what a row is judged by: test accuracy in percent."""
+        return 100 * row["test_accuracy"]
 
     def gain(self, runs: Runs, scale: Scale, arm: str = "s2sam", over: str = "sgd") -> list[float]:
-        """Return an arm's gain over another in percentage points, seed by seed."""
+        """Return an arm's gain over another in what is judged, seed by seed."""
         pairs = zip(self.accuracy(runs, scale, arm), self.accuracy(runs, scale, over), strict=True)
         return [one - other for one, other in pairs]
 
 
-def _arm(base: Config, arm: str, seed: int, trial: dict[str, Any]) -> Config:
+def _arm(base: Any, arm: str, seed: int, trial: dict[str, Any]) -> Any:
     if arm == "sam-half":
         return replace(base, optimizer="sam", seed=seed, epochs=max(1, base.epochs // 2), **trial)
     return replace(base, optimizer=arm, seed=seed, **trial)

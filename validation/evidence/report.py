@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ from validation.cells import Row
 from validation.evidence.experiments import EXPERIMENTS
 from validation.evidence.protocol import Scale
 from validation.evidence.runs import Runs
+from validation.evidence.translated import seen as seen_translated
 from validation.evidence.verdict import Finding
+
+SEEN: dict[str, Callable[[Runs], Scale]] = {"images": Scale.seen, "text": seen_translated}  # by what networks learn
 
 
 def judged(rows: Iterable[Row], labels: Sequence[str] | None = None) -> list[Finding]:
@@ -27,14 +30,27 @@ def judged(rows: Iterable[Row], labels: Sequence[str] | None = None) -> list[Fin
         ValueError: when there is no run to judge.
     """
     runs, found = Runs(rows), []
-    scale = Scale.seen(runs)
+    scales = _scales(runs)
     for label, experiment in EXPERIMENTS.items():
-        if labels is None or label in labels:
+        if (labels is None or label in labels) and experiment.of in scales:
             try:
-                found.append(experiment.judge(runs, scale))
+                found.append(experiment.judge(runs, scales[experiment.of]))
             except KeyError:  # a run is missing: not asked for, or not reached yet
                 continue
     return found
+
+
+def _scales(runs: Runs) -> dict[str, Scale]:
+    """Return the scale of what there are runs of; ValueError when there are none of anything."""
+    scales, none = {}, []
+    for of, seen in SEEN.items():
+        try:
+            scales[of] = seen(runs)
+        except ValueError as error:
+            none.append(error)
+    if not scales:
+        raise none[0]
+    return scales
 
 
 def write(findings: Sequence[Finding], folder: Path) -> list[Path]:

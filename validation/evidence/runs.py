@@ -14,15 +14,16 @@ from validation.training.loop import Training
 from validation.training.side_by_side import APART, SideBySide, side_by_side
 
 EPOCHS = ("train_loss", "train_accuracy", "validation_accuracy", "test_loss", "test_accuracy", "nonzeros", "cos")
-IMAGES = {"digits": 1150, "fashion-mnist": 48_000}  # trained on, with a fifth held out
+IMAGES = {"digits": 1150, "fashion-mnist": 48_000, "cifar10": 40_000, "cifar100": 40_000}  # with a fifth held out
 COMMON = Config()  # what runs side by side are grouped under
-PLACE = ("device", "data_dir")  # of a configuration: where, not what
+PLACE = ("device", "data_dir", "source", "target")  # of a configuration: where, not what
 MEASURED: dict[str, type[Any]] = {"training": Config}  # experiment whose rows are judged -> what configures its runs
 FRACTION = {"lt": 0.2, "lrr": 0.2, "lt-30": 0.3, "lt-40": 0.4}  # what a round of an iterative method cuts
+FILES = ("validation/models.py", "validation/datasets.py", "validation/image_files.py")  # what else training runs
 _images = lru_cache(maxsize=1)(load)
 
 
-@partial(experiment, runs=("s2sam", "validation/training", "validation/models.py", "validation/datasets.py"))
+@partial(experiment, runs=("s2sam", "validation/training", *FILES))
 def training(*, together: list[list[Any]] | None = None, **options: Any) -> list[Row]:
     """Train one configuration, or several side by side, in memory; what is stopped begins again.
 
@@ -34,20 +35,29 @@ def training(*, together: list[list[Any]] | None = None, **options: Any) -> list
         One row a run: its configuration without device and folder; what the last epoch measured; `history`, the numbers
         of every epoch in order, of all rounds; how many rounds; seconds (its share); and what the method warned of.
     """
-    base = Config(**options)
+    return [row for _, row in trained(Config(**options), together)]
+
+
+def trained(base: Config, together: list[list[Any]] | None = None) -> list[tuple[Training, Row]]:
+    """Train as `training` does; return each run as it stands at the end, for what else measures it, and its row.
+
+    Args:
+        base: the configuration.
+        together: as for `training`.
+    """
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        images = _images(base.dataset, base.data_dir)
+        data = _images(base.dataset, base.data_dir)
         if together is None:
-            runs = [Training(base, images)]
+            runs = [Training(base, data)]
             runs[0].prepare()
             runs[0].train(lambda: None, None)
         else:
-            stack = SideBySide(_apart(base, together), images)
+            stack = SideBySide(_apart(base, together), data)
             stack.train()
             runs = stack.runs
     said = sorted({str(w.message) for w in warned})
-    return [_row(run, len(runs)) | {"warned": said} for run in runs]
+    return [(run, _row(run, len(runs)) | {"warned": said}) for run in runs]
 
 
 def _apart(base: Config, together: list[list[Any]]) -> list[Config]:
@@ -61,7 +71,7 @@ def _row(run: Training, together: int) -> Row:
     return run.rows[-1] | whole | {name: value for name, value in asdict(run.config).items() if name not in PLACE}
 
 
-def cell(*configs: Config, measure: str = "training") -> Cell:
+def cell(*configs: Any, measure: str = "training") -> Cell:
     """Return the cell of a configuration, or of several that are trained side by side.
 
     Args:
@@ -73,11 +83,11 @@ def cell(*configs: Config, measure: str = "training") -> Cell:
     return Cell.of("training", together=[[getattr(c, name) for name in APART] for c in configs], **asdict(configs[0]))
 
 
-def configs(of: Cell) -> list[Config]:
+def configs(of: Cell) -> list[Any]:
     """Return the configurations of a cell."""
     options = dict(of.options)
     together = options.pop("together", None)
-    base = Config(**options)
+    base = MEASURED[of.name](**options)
     return [base] if together is None else _apart(base, together)
 
 
@@ -92,18 +102,27 @@ def grouped(todo: Sequence[Config], together: int) -> list[Cell]:
     return [cell(*part) for part in sorted(parts, key=lambda part: -sum(map(weight, part)))]
 
 
-def weight(config: Config) -> int:
+def weight(config: Any) -> int:
     """Return about how long a run takes: gradient evaluations of all rounds, and for each epoch's evaluation three.
+
+    A configuration that is no `Config` says it itself.
 
     >>> weight(Config(method="lt", sparsity=0.9, epochs=20))
     4800
     """
+    if not isinstance(config, Config):
+        return config.weight
     rounds = 1
     if config.method in FRACTION and config.sparsity:
         left = math.log(1 - config.sparsity) / math.log(1 - FRACTION[config.method])
         rounds += math.ceil(left - 1e-9)
-    steps = (config.train_size or IMAGES.get(config.dataset, 1000)) // config.batch
+    steps = images(config) // config.batch
     return rounds * config.epochs * (steps * (2 if config.optimizer == "sam" else 1) + 3)
+
+
+def images(config: Config) -> int:
+    """Return how many images a run is trained on: its train_size, or with a fifth held out what is left."""
+    return config.train_size or IMAGES.get(config.dataset, 1000)
 
 
 def _short(value: Any) -> Any:
@@ -125,16 +144,18 @@ class Runs:
         """Return the row of a training run; KeyError when there is none."""
         return self.measured("training", config)
 
-    def measured(self, measure: str, config: Config) -> Row:
+    def measured(self, measure: str, config: Any) -> Row:
         """Return the row of an experiment on a configuration; KeyError when there is none."""
-        return self._rows[measure, replace(config, **{name: getattr(COMMON, name) for name in PLACE})]
+        place = {f.name: f.default for f in fields(config) if f.name in PLACE}
+        return self._rows[measure, replace(config, **place)]
 
-    def configs(self) -> list[Config]:
-        """Return the configurations of the training runs there are."""
-        return [config for measure, config in self._rows if measure == "training"]
+    def configs(self, kind: type[Any] = Config) -> list[Any]:
+        """Return the configurations of a kind there are, whatever was measured of their runs, each once."""
+        return list(dict.fromkeys(config for _, config in self._rows if isinstance(config, kind)))
 
 
 def _config(row: Row) -> Any:
     """Return what configured a row's run, at the default place."""
     kind = MEASURED[row["experiment"]]
-    return kind(**{f.name: row[f.name] for f in fields(kind) if f.name not in PLACE})
+    stated = {f.name: row.get(f.name, f.default) for f in fields(kind) if f.name not in PLACE}
+    return kind(**stated)  # rows from before there was a field were made as its default is

@@ -54,8 +54,8 @@ def effect(values: Sequence[float], *, level: float = LEVEL) -> Effect:
     if not n:
         raise ValueError("values must hold at least one seed, got none; run the cells first")
     mean = fmean(values)
-    if n == 1:
-        return Effect(mean, -math.inf, math.inf, math.nan, 1, 1.0)
+    if n == 1 or not math.isfinite(mean):  # of a run that diverged nothing is known
+        return Effect(mean, -math.inf, math.inf, math.nan, n, 1.0)
     sd = stdev(values)
     error = sd / math.sqrt(n)
     half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error

@@ -72,12 +72,14 @@ class Evidence:
         label: of the claim. title: a few words.
         comparisons: the regimes and arms to run at a scale.
         judge: the standing, from complete runs; KeyError where one is missing.
+        of: what its networks learn, "images" or "text": each has a scale of its own, and text is run when asked for.
     """
 
     label: str
     title: str
-    comparisons: Callable[[Scale], list[Comparison]]
+    comparisons: Callable[[Scale], Sequence[Comparison]]
     judge: Callable[[Runs, Scale], Finding]
+    of: str = "images"
 
 
 def verdict(effect: Effect, threshold: float = 0.0) -> str:

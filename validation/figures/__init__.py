@@ -103,6 +103,13 @@ def draw_alignment(rows: Sequence[dict[str, Any]], path: Path) -> Path:
     return _save(alignment.alignment, rows, path)
 
 
+def draw_landscape(rows: Sequence[dict[str, Any]], path: Path) -> Path:
+    """Draw the loss surfaces of runs, from the rows of `s2sam landscape`, and return where."""
+    from validation.figures import surface  # imports the verdicts, which others need not
+
+    return _save(surface.runs, rows, path)
+
+
 def draw_evidence(findings: Sequence[Any], folder: Path, *, suffix: str = ".svg") -> list[Path]:
     """Draw a figure for each finding of `s2sam evidence` into a folder, named by its claim, and return where."""
     return [_save(evidence_figure, f, (folder / f.label).with_suffix(suffix)) for f in findings]

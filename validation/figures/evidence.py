@@ -1,12 +1,14 @@
-"""Findings from training: gain against sparsity, the regime map, and the intervals of any other finding."""
+"""Findings from training: gain against sparsity, the regime map, and, of any other finding, its intervals."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from validation.evidence.verdict import Finding, Line
+from validation.evidence.verdict import POINTS, Finding, Line
+from validation.figures import robustness, surface
 from validation.figures.style import RULES, canvas
 
 GAIN = "gain over SGD (percentage points)"
@@ -35,7 +37,13 @@ def sparsity(finding: Finding) -> Figure:
     axes.axhline(0, color="#555555", linewidth=0.8)
     axes.set_xticks(range(len(places)), [f"{100 * place:g}" for place in places])
     axes.set_xlabel("sparsity (%)")
-    axes.set_ylabel(GAIN)
+    axes.set_yscale("symlog", linthresh=2, linscale=1.5)  # the spread over seeds grows a hundredfold from 0 to 99 %
+    ends = [abs(end) for line in gains for end in (line.effect.low, line.effect.high) if math.isfinite(end)]
+    shown = [tick for tick in (0, 1, 2, 5, 10, 20, 50) if tick <= 1.2 * max(ends, default=1.0)]
+    ticks = [*(-tick for tick in shown[:0:-1]), *shown]
+    axes.set_yticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
+    axes.set_ylabel(f"{GAIN},\nlogarithmic beyond 2")
+    axes.minorticks_off()
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
@@ -91,7 +99,7 @@ def intervals(finding: Finding) -> Figure:
     axes.axvline(0, color="#555555", linewidth=0.8)
     axes.set_yticks(y, [line.name for line in lines])
     axes.set_ylim(y[-1] + 0.7, -0.7)
-    axes.set_xlabel("difference (percentage points)")
+    axes.set_xlabel(f"difference ({POINTS if finding.unit.startswith(POINTS) else finding.unit})")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
@@ -102,4 +110,4 @@ def _ends(lines: Sequence[Line]) -> list[list[float]]:
     return [below, [line.effect.high - line.effect.mean for line in lines]]
 
 
-FIGURES = {"D4": sparsity, "R": regimes}
+FIGURES = {"D2": surface.surface, "D3": surface.surface, "D4": sparsity, "D8": robustness.kinds, "R": regimes}

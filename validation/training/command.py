@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,31 +19,44 @@ from validation.datasets import DATASETS
 from validation.models import MODELS
 from validation.terminal import console, progress_bar, refuse, usable, writable
 from validation.training import CONTROLS, FAMILIES, METHODS, OPTIMIZERS, Config, check, run, summary
+from validation.training.config import AUGMENTATIONS
 from validation.training.methods import ASIDE
+from validation.training.recipes import RECIPES
 from validation.training.table import table
+
+
+def _each(name: str) -> str:
+    """Return a field's default for every data set, in words."""
+    return ", ".join(f"{getattr(Config.of(dataset), name)} {dataset}" for dataset in DATASETS)
+
 
 _METHODS = f"{', '.join(METHODS)}; comma-separated; all: all but {', '.join(ASIDE)}."
 _OPTIMIZERS = f"{', '.join((*OPTIMIZERS, *CONTROLS))}; comma-separated; all: the first three."
-_SPARSITY = "Fraction removed: of the channels in chex, else of the weights; chase also removes half of the channels."
+_SPARSITY = "Fraction removed: of the weights, in chex of the channels; chase also removes half of these. Default: 0.9."
+_RECIPE = f"A named configuration, which other options change: {', '.join(RECIPES)}."
+_AUGMENT = f"{', '.join(AUGMENTATIONS)}: what is done to images. Default: {_each('augment')}."
+_FOLDER = "Folder of the images: Fashion-MNIST's (default: Debian's package's), CIFAR's binary version."
 _OUT = Path("s2sam-out/train")
 
 
 def train(
-    method: Annotated[str, typer.Option(help=_METHODS)] = "rigl",
-    optimizer: Annotated[str, typer.Option(help=_OPTIMIZERS)] = "s2sam",
-    sparsity: Annotated[float, typer.Option(help=_SPARSITY)] = 0.9,
-    dataset: Annotated[str, typer.Option(help=f"{', '.join(DATASETS)}.")] = "digits",
-    model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}. Default: compact.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Of each round. Default: 20 digits, 10 Fashion-MNIST.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Images of a step. Default: 64 digits, 128 Fashion-MNIST.")] = None,
+    recipe: Annotated[str | None, typer.Option(help=_RECIPE)] = None,
+    method: Annotated[str | None, typer.Option(help=f"{_METHODS} Default: rigl.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help=f"{_OPTIMIZERS} Default: s2sam.")] = None,
+    sparsity: Annotated[float | None, typer.Option(help=_SPARSITY)] = None,
+    dataset: Annotated[str | None, typer.Option(help=f"{', '.join(DATASETS)}. Default: digits.")] = None,
+    model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}. Default: {_each('model')}.")] = None,
+    epochs: Annotated[int | None, typer.Option(help=f"Of each round. Default: {_each('epochs')}.")] = None,
+    batch: Annotated[int | None, typer.Option(help=f"Images of a step. Default: {_each('batch')}.")] = None,
     lr: Annotated[float | None, typer.Option(help="First learning rate; it falls as a cosine. Default: 0.1.")] = None,
-    rho: Annotated[float, typer.Option(help="Radius of the perturbation, for sam and s2sam.")] = 0.05,
-    momentum: Annotated[float, typer.Option(help="Of SGD.")] = 0.9,
-    weight_decay: Annotated[float, typer.Option(help="Of SGD.")] = 5e-4,
+    rho: Annotated[float | None, typer.Option(help="Radius of the perturbation, not of sgd. Default: 0.05.")] = None,
+    momentum: Annotated[float | None, typer.Option(help="Of SGD. Default: 0.9.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of SGD. Default: 0.0005.")] = None,
+    augment: Annotated[str | None, typer.Option(help=_AUGMENT)] = None,
     seed: Annotated[str, typer.Option(help="Of every random choice, >= 0; comma-separated.")] = "0",
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Threads of torch; more than 1 pays off in large networks.")] = 1,
-    data_dir: Annotated[str | None, typer.Option(help="Folder of Fashion-MNIST. Default: Debian's package's.")] = None,
+    data_dir: Annotated[str | None, typer.Option(help=_FOLDER)] = None,
     out: Annotated[Path, typer.Option(help="Folder for METHOD-OPTIMIZER-SEED/ and rows.jsonl.")] = _OUT,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where these runs were stopped.")] = False,
 ) -> None:
@@ -51,14 +65,15 @@ def train(
     Runs of one seed begin at the same weights and see the same batches. Stopped at any moment, a run goes on by
     --resume, on the CPU bit for bit.
     """
-    arms = _listed("optimizer", optimizer, (*OPTIMIZERS, *CONTROLS), OPTIMIZERS)
-    names = _listed("method", method, METHODS, FAMILIES), arms
-    fixed: dict[str, Any] = {"dataset": dataset, "model": model, "data_dir": data_dir, "sparsity": sparsity, "rho": rho}
-    fixed |= {"epochs": epochs, "batch": batch, "lr": lr, "momentum": momentum, "weight_decay": weight_decay}
-    fixed |= {"threads": threads, "device": usable(device)}
+    given: dict[str, Any] = {"dataset": dataset, "model": model, "data_dir": data_dir, "sparsity": sparsity, "rho": rho}
+    given |= {"epochs": epochs, "batch": batch, "lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+    given |= {"augment": augment, "threads": threads, "device": usable(device)}
     rows: list[Row] = []
     try:
-        configs = [Config.of(method=m, optimizer=o, seed=s, **fixed) for m, o, s in product(*names, _seeds(seed))]
+        base = _based(recipe, {name: value for name, value in given.items() if value is not None})
+        arms = _listed("optimizer", optimizer, (*OPTIMIZERS, *CONTROLS), OPTIMIZERS, base.optimizer)
+        names = _listed("method", method, METHODS, FAMILIES, base.method), arms
+        configs = [replace(base, method=m, optimizer=o, seed=s) for m, o, s in product(*names, _seeds(seed))]
         check(configs, writable(out), resume)
         _stored(out / "rows.jsonl")
         with _asked_to_stop() as asked, progress_bar() as bar, warnings.catch_warnings():
@@ -94,9 +109,18 @@ def train(
     console.print(f"rows: {out / 'rows.jsonl'}, figure: {drawn}")
 
 
-def _listed(name: str, text: str, known: Collection[str], everything: Sequence[str]) -> list[str]:
+def _based(recipe: str | None, given: dict[str, Any]) -> Config:
+    """Return the recipe, or the data set's defaults, with what was given in its place."""
+    if recipe is None:
+        return Config.of(**given)
+    if recipe not in RECIPES:
+        refuse(f"--recipe must be one of {', '.join(RECIPES)}, got {recipe or 'nothing'}; pick one")
+    return replace(RECIPES[recipe], **given)
+
+
+def _listed(name: str, text: str | None, known: Collection[str], everything: Sequence[str], default: str) -> list[str]:
     """Return the names in a comma-separated list, each once; `all` among them stands for everything."""
-    parts = [part.strip() for part in text.split(",")]
+    parts = [part.strip() for part in (default if text is None else text).split(",")]
     names = [name for part in parts for name in (everything if part == "all" else [part])]
     if wrong := [name for name in names if name not in known]:
         refuse(f"--{name} must be of {', '.join(known)}, or all, got {wrong[0] or 'nothing'}; pick one")

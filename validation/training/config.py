@@ -17,7 +17,14 @@ SCHEDULES: dict[str, Callable[[float], float]] = {  # part of a round that is ov
     "steps": lambda done: 0.1 ** ((done >= 0.5) + (done >= 0.75)),  # He et al., CVPR 2016: at 32k and 48k of 64k
     "constant": lambda done: 1.0,
 }
-DEFAULTS: dict[str, dict[str, Any]] = {"digits": {}, "fashion-mnist": {"epochs": 10, "batch": 128}}  # else Config's own
+AUGMENTATIONS = ("none", "crop-flip")  # see validation.training.augment
+_CIFAR = {"model": "resnet32", "epochs": 160, "batch": 64, "augment": "crop-flip"}  # released code of MEST and S2-SAM
+DEFAULTS: dict[str, dict[str, Any]] = {  # else Config's own
+    "digits": {},
+    "fashion-mnist": {"epochs": 10, "batch": 128},
+    "cifar10": _CIFAR,
+    "cifar100": _CIFAR,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +41,7 @@ class Config:
         momentum, weight_decay: of SGD.
         validation: fraction of the training images that are held out, in [0, 1); accuracy on them is measured too.
         train_size: images trained on, taken from the others; all if None. label_noise: fraction of their labels that
-            are made wrong, in [0, 1).
+            are made wrong, in [0, 1). augment: one of `AUGMENTATIONS`, what is done to the images of a batch.
         seed: of every random choice, >= 0. device: a torch device.
         threads: of torch. Sums depend on it in their last bits, so the default is not the machine's number of cores.
         data_dir: folder of the images, where the data set needs one; a run may go on with another.
@@ -58,6 +65,7 @@ class Config:
     validation: int | float = 0.0
     train_size: int | None = None
     label_noise: int | float = 0.0
+    augment: str = "none"
     seed: int = 0
     device: str = "cpu"
     threads: int = 1
@@ -97,7 +105,7 @@ class Config:
 
 
 _CHOICES = {"method": METHODS, "optimizer": (*OPTIMIZERS, *CONTROLS), "dataset": DATASETS, "model": MODELS}
-_CHOICES |= {"schedule": SCHEDULES}
+_CHOICES |= {"schedule": SCHEDULES, "augment": AUGMENTATIONS}
 _RANGES: dict[str, tuple[float, float, str, str]] = {  # least value, limit, the rule in words, remedy
     "sparsity": (0.0, 1.0, "in [0, 1)", "give the fraction to remove"),
     "rho": (0.0, math.inf, "finite and >= 0", "0.05 is usual"),

@@ -21,6 +21,7 @@ from validation.cells import Row
 from validation.datasets import Images
 from validation.models import MODELS
 from validation.training import arms
+from validation.training.augment import AUGMENTATIONS
 from validation.training.checkpoint import moved
 from validation.training.config import SCHEDULES, Config, seed_for
 from validation.training.data import carved
@@ -48,6 +49,7 @@ class Training:
         self.config, device = config, torch.device(config.device)
         parts = [[t.to(device) for t in part or ()] for part in carved(data, config)]
         (self.x, self.y), self.held_out, self.test = parts
+        self.shown = AUGMENTATIONS[config.augment](self.x, config.seed)
         self.per_epoch = len(self.x) // config.batch
         if not self.per_epoch:
             raise ValueError(f"batch must be <= {len(self.x)}, all training images, got {config.batch}; take a smaller")
@@ -107,7 +109,7 @@ class Training:
         """Make one step. Nothing here waits for the device: sums stay there."""
         epoch, i = divmod(self.batch, self.per_epoch)
         index = self._permutation(epoch)[i * self.config.batch : (i + 1) * self.config.batch]
-        x, y = self.x[index], self.y[index]
+        x, y = self.shown(index, epoch), self.y[index]
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * SCHEDULES[self.config.schedule](self.batch / self.total)
         self.model.train()

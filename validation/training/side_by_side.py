@@ -88,7 +88,7 @@ class SideBySide:
         c, first = self.config, self.runs[0]
         epoch, i = divmod(first.batch, first.per_epoch)
         index = [run._permutation(epoch)[i * c.batch : (i + 1) * c.batch] for run in self.runs]
-        x = torch.stack([run.x[own] for run, own in zip(self.runs, index, strict=True)])
+        x = torch.stack([run.shown(own, epoch) for run, own in zip(self.runs, index, strict=True)])
         y = torch.stack([run.y[own] for run, own in zip(self.runs, index, strict=True)])
         begins = not first.sums["batches"] and c.optimizer != "sgd"
         at_w = None

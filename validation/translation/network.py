@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 PAD, BEGIN, END = 0, 1, 2  # token numbers that every vocabulary keeps
+HEADS = 4
 
 
 class Attention(nn.Module):
@@ -50,15 +51,20 @@ class Block(nn.Module):
         self.feed = nn.Sequential(nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, width))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3 if crossed else 2))
 
-    def forward(self, x: Tensor, mask: Tensor | None, memory: Tensor | None = None) -> Tensor:
-        """Return x (n, T, width) after the layer; mask is of the source's tokens, memory the encoder's output."""
+    def forward(
+        self, x: Tensor, mask: Tensor | None, memory: Tensor | None = None, past: Tensor | None = None
+    ) -> Tensor:
+        """Return x (n, T, width) after the layer; mask is of the source's tokens, memory the encoder's output.
+
+        In the decoder, x may be the last token alone, (n, 1, width), and `past` all so far, it among them.
+        """
         first, *_, last = self.norms
         y = first(x)
         if self.cross is None:
             x = x + self.own(y, y, mask)
         else:
             assert memory is not None
-            x = x + self.own(y, y, causal=True)
+            x = x + (self.own(y, y, causal=True) if past is None else self.own(y, first(past)))
             x = x + self.cross(self.norms[1](x), memory, mask)
         return x + self.feed(last(x))
 
@@ -74,7 +80,13 @@ class Translator(nn.Module):
     places: Tensor
 
     def __init__(
-        self, vocabulary: int, width: int = 128, heads: int = 4, layers: int = 2, inner: int = 256, longest: int = 512
+        self,
+        vocabulary: int,
+        width: int = 128,
+        heads: int = HEADS,
+        layers: int = 2,
+        inner: int = 256,
+        longest: int = 512,
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, width, padding_idx=PAD)
@@ -108,8 +120,9 @@ class Translator(nn.Module):
             x = block(x, mask, memory)
         return self.output(self.after[1](x))
 
-    def _embed(self, tokens: Tensor) -> Tensor:
-        return self.embedding(tokens) * self.embedding.embedding_dim**0.5 + self.places[: tokens.shape[1]]
+    def _embed(self, tokens: Tensor, place: int = 0) -> Tensor:
+        places = self.places[place : place + tokens.shape[1]]
+        return self.embedding(tokens) * self.embedding.embedding_dim**0.5 + places
 
     @torch.no_grad()
     def translate(self, source: Tensor) -> Tensor:
@@ -119,12 +132,18 @@ class Translator(nn.Module):
         """
         memory, mask = self.encode(source)
         longest = min(len(self.places), int(1.5 * source.shape[1]) + 10)
-        target = torch.full((len(source), 1), BEGIN, device=source.device)
-        ended = torch.zeros(len(source), dtype=torch.bool, device=source.device)
-        for _ in range(longest - 1):
-            token = self.decode(target, memory, mask)[:, -1].argmax(1).masked_fill(ended, PAD)
-            target = torch.cat([target, token[:, None]], 1)
-            ended |= token == END
-            if bool(ended.all()):
-                break
+        target = torch.full((len(source), longest), PAD, device=source.device)
+        target[:, 0] = BEGIN
+        going = torch.arange(len(source), device=source.device)  # the sentences that have not ended
+        seen = [memory[:, :0] for _ in self.decoder]  # what each block was given of them
+        for i in range(1, longest):
+            x = self._embed(target[going, i - 1 : i], i - 1)
+            for k, block in enumerate(self.decoder):
+                seen[k] = torch.cat([seen[k], x], 1)
+                x = block(x, mask, memory, seen[k])
+            target[going, i] = token = self.output(self.after[1](x))[:, 0].argmax(1)
+            left = token != END
+            going, memory, mask, seen = going[left], memory[left], mask[left], [past[left] for past in seen]
+            if not len(going):
+                return target[:, 1 : i + 1]
         return target[:, 1:]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,13 @@ from s2sam.sparse import MEST
 from validation.cells import Row, experiment
 from validation.training.config import seed_for
 from validation.translation.corpus import Corpus, Pair, catalogue_pairs, corpus, parallel_pairs
-from validation.translation.network import BEGIN, END, PAD, Translator
+from validation.translation.network import BEGIN, END, HEADS, PAD, Translator
 
 ARMS = ("adam", "sam", "s2sam")
 SMOOTHING = 0.1
 WARM = 0.1  # part of the steps in which the learning rate rises
+UNLIMITED = 25_000  # about the training pairs of a stock Debian
+WEIGHT = 0.4  # of a sentence in an epoch, measured at width 64, BLEU included
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +41,18 @@ class Setting:
     """What determines a run.
 
     Attributes:
-        arm: one of ARMS. sparsity: of the linear layers. seed: of everything random. rho: radius of the perturbation.
-        epochs: of training. batch: sentences of a step. lr: Adam's highest. width: of a token.
+        optimizer: one of ARMS. sparsity: of the linear layers. seed: of everything random. rho: radius of the
+            perturbation. epochs: of training. batch: sentences of a step. lr: Adam's highest. width: of a token.
         vocabulary: number of tokens, at most. limit: of training pairs; all if None.
         source, target: parallel text files, a sentence a line; None for the catalogues of this machine.
+        digest: content hash that their pairs must have, whatever the files' names; None takes what is there.
         device: a torch device.
 
     Raises:
-        ValueError: for another arm, or only one of the two files.
+        ValueError: for another optimizer, a number out of its range, or only one of the two files.
     """
 
-    arm: str = "s2sam"
+    optimizer: str = "s2sam"
     sparsity: float = 0.0
     seed: int = 0
     rho: float = 0.05
@@ -60,14 +64,35 @@ class Setting:
     limit: int | None = None
     source: str | None = None
     target: str | None = None
+    digest: str | None = None
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.arm not in ARMS:
-            raise ValueError(f"arm must be one of {', '.join(ARMS)}, got {self.arm!r}; pick one")
+        if self.optimizer not in ARMS:
+            raise ValueError(f"optimizer must be one of {', '.join(ARMS)}, got {self.optimizer!r}; pick one")
+        for name, (least, remedy) in _LEAST.items():
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ValueError(f"{name} must be >= {least}, got {value}; {remedy}")
+        if self.width % HEADS:
+            raise ValueError(f"width must be a multiple of {HEADS}, the heads, got {self.width}; 64 is small")
         if (self.source is None) != (self.target is None):
             given = "source" if self.source else "target"
             raise ValueError(f"source and target must be given together, got {given} alone; give both, or none")
+
+    @property
+    def weight(self) -> int:
+        """About how long the run takes, in gradient evaluations of the `compact` network on a batch of digits."""
+        sentences = self.epochs * (self.limit or UNLIMITED)
+        return math.ceil(WEIGHT * sentences) * (2 if self.optimizer == "sam" else 1)
+
+
+_LEAST = {  # least value, remedy
+    "epochs": (1, "give the passes over the pairs"),
+    "batch": (1, "give the sentences of a step"),
+    "width": (HEADS, "64 is small"),
+    "vocabulary": (50, "2000 is small"),
+    "limit": (1, "give the pairs to train on, or None for all"),
+}
 
 
 @dataclass(frozen=True)
@@ -98,10 +123,10 @@ def load(source: str | None, target: str | None, vocabulary: int, limit: int | N
         CorpusError: as `validation.translation.corpus`.
         ModuleNotFoundError: without the extra `translation`.
     """
-    try:
-        import sentencepiece
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("translation needs sentencepiece: pip install 's2sam[translation]'") from error
+    if missing := [name for name in ("sentencepiece", "sacrebleu") if find_spec(name) is None]:
+        raise ModuleNotFoundError(f"translation needs {missing[0]}: pip install 's2sam[translation]'")
+    import sentencepiece
+
     pairs = parallel_pairs(Path(source), Path(target)) if source and target else catalogue_pairs()
     whole = corpus(pairs)
     train = whole.train[:limit]
@@ -167,13 +192,15 @@ def translation(**options: Any) -> Iterator[Row]:
     """
     c = Setting(**options)
     data, begin = load(c.source, c.target, c.vocabulary, c.limit), time.monotonic()
+    if c.digest not in (None, data.corpus.digest):
+        raise ValueError(f"digest of the pairs must be {c.digest}, got {data.corpus.digest}; give the same sentences")
     with torch.random.fork_rng():
         torch.manual_seed(seed_for("init", c.seed))
         model = Translator(data.vocabulary, c.width).to(c.device)
     per_epoch = math.ceil(len(data.train) / c.batch)
     total = per_epoch * c.epochs
     base = torch.optim.Adam(model.parameters(), lr=c.lr, betas=(0.9, 0.98))
-    optimizer: Any = base if c.arm == "adam" else {"sam": SAM, "s2sam": S2SAM}[c.arm](base, c.rho)
+    optimizer: Any = base if c.optimizer == "adam" else {"sam": SAM, "s2sam": S2SAM}[c.optimizer](base, c.rho)
     sparse = MEST(model, c.sparsity, "uniform", total, interval=per_epoch, seed=c.seed) if c.sparsity else None
     if sparse is not None:
         sparse.attach(optimizer)
@@ -191,9 +218,9 @@ def translation(**options: Any) -> Iterator[Row]:
     (held_out, _), (score, signature) = (bleu(model, data, part) for part in ("validation", "test"))
     yield {
         **{name: value for name, value in asdict(c).items() if name not in ("device", "source", "target")},
-        "claim": "D9", "series": "translation", "family": "parallel text" if c.source else "catalogues", "rule": c.arm,
-        "pairs": len(data.train), "digest": data.corpus.digest, "tokens": data.vocabulary, "bleu": score,
-        "validation_bleu": held_out, "signature": signature, "history": history,
+        "claim": "D9", "series": "translation", "family": "parallel text" if c.source else "catalogues",
+        "rule": c.optimizer, "pairs": len(data.train), "digest": data.corpus.digest, "tokens": data.vocabulary,
+        "bleu": score, "validation_bleu": held_out, "signature": signature, "history": history,
         "nonzeros": sparse.nonzeros if sparse else sum(p.numel() for p in model.parameters()),
         "seconds": time.monotonic() - begin,
     }  # fmt: skip

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from validation.cells import read
 from validation.cli import app
 from validation.evidence import runs
+from validation.evidence.experiments import EXPERIMENTS
 from validation.evidence.protocol import BASES, TUNING
 from validation.evidence.runs import Runs, cell, weight
 from validation.training import Config
@@ -143,10 +144,11 @@ def test_runs_in_one_step_give_the_same_kind_of_rows_and_are_found_alike(whole, 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--claims", "D4,D99"), "--claims must be of D4, D5, D6, D7, R, got D99"),
+        (("--claims", "D4,D99"), f"--claims must be of {', '.join(EXPERIMENTS)}, got D99"),
         (("--seeds", 1), "--seeds must be >= 2, got 1"),
-        (("--dataset", "cifar"), "--dataset must be one of digits, fashion-mnist, got cifar"),
+        (("--dataset", "cifar"), "--dataset must be one of digits, fashion-mnist, cifar10, cifar100, got cifar"),
         (("--epochs", 0), "--epochs must be >= 1, got 0"),
+        (("--train-size", 0), "--train-size must be >= 1, or None for all, got 0"),
         (("--model", "big"), "--model must be one of mlp"),
         (("--together", 0), "--together must be >= 1, got 0"),
         (("--workers", 0), "--workers must be >= 1, got 0"),
@@ -159,6 +161,20 @@ def test_bad_usage_is_one_line(arguments, words, tmp_path):
     assert done.exit_code == 2
     assert words in done.output
     assert done.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--train-size", 1151), "s2sam: --train-size must be <= 1150, the images left to train on, got 1151"),
+        (("--dataset", "cifar100"), "s2sam: cifar100 must be given its folder, got none; name with --data-dir"),
+    ],
+)
+def test_what_the_data_refuse_is_one_line_below_the_bar(arguments, words, tmp_path):
+    done = run("evidence", "--claims", "D6", *arguments, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert done.output.strip().startswith(words)
+    assert done.output.strip().count("\n") == 0
 
 
 def test_a_run_is_found_by_what_it_is_and_where_it_ran_is_not_part_of_that():

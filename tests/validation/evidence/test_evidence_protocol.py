@@ -9,39 +9,54 @@ import numpy as np
 import pytest
 
 from validation import figures
+from validation.corruptions import CORRUPTIONS
 from validation.evidence import report
-from validation.evidence.experiments import EXPERIMENTS
+from validation.evidence.experiments import EXPERIMENTS as ALL
 from validation.evidence.experiments.price import LITTLE
 from validation.evidence.protocol import ARMS, BASES, TRIALS, TUNING, Comparison, Scale, sparse, unique
 from validation.evidence.runs import IMAGES, Runs, weight
 from validation.evidence.statistics import effect
+from validation.evidence.surfaces import VARIANTS
 from validation.evidence.verdict import Line, conjunction, verdict
 from validation.standing import INCONCLUSIVE, REFUTED, SUPPORTED
 from validation.training import Config
 from validation.training.config import seed_for
 from validation.training.data import carved
 
+EXPERIMENTS = {label: e for label, e in ALL.items() if e.of == "images"}
 SCALE = Scale.of(6, epochs=4)
 BEST = 2  # the planted best trial of every arm
+BESIDE = {  # what other experiments measure
+    "landscape": lambda measured: flat(1 - measured["test_accuracy"]),
+    "corruption": lambda measured: {"errors": {kind: [1 - measured["test_accuracy"]] * 5 for kind in CORRUPTIONS}},
+}
+
+
+def flat(level):
+    """What a landscape cell measures where all of it is one number."""
+    numbers = {variant: [level] * 5 for variant in VARIANTS}
+    return {"Ra": numbers, "log-Ra": numbers, "top_eigenvalue": level, "loss": level, "surface": [[level] * 3] * 3}
 
 
 def planted(accuracy, labels=tuple(EXPERIMENTS), scale=SCALE, noise=0.001):
     """Return the rows that the experiments ask for, with an accuracy planted for each configuration."""
 
-    def row(config):
+    def row(config, measure="training"):
         trial = "lr" if config.optimizer == "sgd" else "rho"
         tried = [t[trial] for t in TRIALS[config.optimizer]].index(getattr(config, trial))
-        jitter = np.random.default_rng(seed_for("jitter", repr(config))).normal() * noise
+        name = repr(config).replace("augment='none', ", "")  # a field that came later draws no other noise
+        jitter = np.random.default_rng(seed_for("jitter", name)).normal() * noise
         level = np.random.default_rng(config.seed).normal() * 0.05  # a seed's own, ten times any gain: pairs remove it
         fields = {k: v for k, v in asdict(config).items() if k not in ("device", "data_dir")}
         measured = {"test_accuracy": accuracy(config) + level + jitter}
         measured["validation_accuracy"] = 0.9 - 0.01 * abs(tried - BEST)
-        return {"experiment": "training"} | fields | measured
+        return {"experiment": measure} | fields | measured | BESIDE.get(measure, lambda _: {})(measured)
 
     comparisons = [c for label in labels for c in EXPERIMENTS[label].comparisons(scale)]
     rows = [row(config) for config in unique([x for c in comparisons for x in c.tuning(scale)])]
     runs = Runs(rows)
-    return rows + [row(config) for config in unique([x for c in comparisons for x in c.final(runs, scale)])]
+    judged = unique([(x, c.measure) for c in comparisons for x in c.final(runs, scale)])
+    return rows + [row(*each) for each in judged]
 
 
 def found(label, accuracy, **options):
@@ -179,18 +194,45 @@ def test_stored_rows_tell_their_scale_and_incomplete_experiments_are_left_out(tm
         report.judged([])
 
 
+def test_a_train_size_given_is_the_largest_of_the_map_and_is_told_by_its_rows(monkeypatch):
+    small = Scale.of(3, epochs=4, train_size=600)
+
+    def check():
+        regimes = EXPERIMENTS["R"].comparisons(small)
+        steps = {c.base.train_size: c.base.epochs * (c.base.train_size // c.base.batch) for c in regimes}
+        assert sorted(steps) == [75, 200, 600]
+        assert steps == {75: 36, 200: 36, 600: 36}  # 9 steps of 64 in each of 4 epochs; 1 and 3 in the smaller
+        rows = planted(growing, ("R",), small)
+        assert Scale.seen(Runs(rows)) == small
+        lines = EXPERIMENTS["R"].judge(Runs(rows), small).lines
+        assert {line.at["images"] for line in lines if line.family == "regimes"} == {75, 200, 600}
+
+    check()
+    assert {c.base.train_size for c in EXPERIMENTS["D4"].comparisons(small)} == {600}
+    regimes = inspect.getmodule(EXPERIMENTS["R"].judge)
+    monkeypatch.setattr(regimes, "images", lambda config: IMAGES[config.dataset])
+    with pytest.raises(AssertionError):
+        check()
+
+
+def test_rows_from_before_a_field_are_of_its_default():
+    rows = planted(growing, ("D6",))
+    older = [{name: value for name, value in row.items() if name != "augment"} for row in rows]
+    assert report.judged(older) == report.judged(rows)
+
+
 def test_findings_are_written_drawn_and_said(tmp_path):
     findings = report.judged(planted(growing))
     places = report.write(findings, tmp_path)
-    assert {p.name for p in places} == {"findings.json", "D4.svg", "D5.svg", "D6.svg", "D7.svg", "R.svg"}
+    assert {p.name for p in places} == {"findings.json", *(f"{label}.svg" for label in EXPERIMENTS)}
     stored = json.loads(places[0].read_text())
     assert [f["label"] for f in stored] == list(EXPERIMENTS)
     assert stored[0]["needed"].keys() == {"0.8", "0.9"}
     again = tmp_path / "again"
     again.mkdir()
-    for place in report.write(findings[:1], again)[1:]:
+    for place in report.write(findings, again)[1:]:
         assert place.read_bytes() == (tmp_path / place.name).read_bytes(), place.name
-    text = str(findings[0])
+    text = str(next(f for f in findings if f.label == "D4"))
     assert text.startswith("D4 SUPPORTED: ")
     assert "digits, compact network, 4 epochs, 6 seeds" in text
     undecided = next(f for f in findings if f.verdict == INCONCLUSIVE)
@@ -224,7 +266,7 @@ def test_many_methods_are_adjusted_before_one_of_them_refutes():
 
 
 def test_every_experiment_states_its_rule_before_its_code():
-    for experiment in EXPERIMENTS.values():
+    for experiment in ALL.values():
         text = inspect.getmodule(experiment.judge).__doc__
         assert text.startswith(experiment.label)
         assert "decides" in text or "SUPPORTED when" in text
@@ -236,3 +278,4 @@ def test_the_number_of_images_that_plans_go_by_is_the_data_sets():
 
     assert len(carved(load("digits"), BASES["digits"]).train[1]) == IMAGES["digits"]
     assert round(0.8 * 60_000) == IMAGES["fashion-mnist"]
+    assert round(0.8 * 50_000) == IMAGES["cifar10"] == IMAGES["cifar100"]

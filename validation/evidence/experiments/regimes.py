@@ -13,7 +13,7 @@ from itertools import product
 from statistics import fmean
 
 from validation.evidence.protocol import Comparison, Scale, sparse
-from validation.evidence.runs import IMAGES, Runs
+from validation.evidence.runs import Runs, images
 from validation.evidence.statistics import effect, trend
 from validation.evidence.verdict import Evidence, Finding, Line, finding
 
@@ -25,13 +25,13 @@ RULE = "slope of S2-SAM's gain over SGD against label noise, mean over sizes and
 
 def comparisons(scale: Scale) -> list[Comparison]:
     """Return the twenty-seven regimes, sparsity moving fastest."""
-    result, images = [], IMAGES[scale.base.dataset]
+    result, most = [], images(scale.base)
     for part, noise, s in product(PARTS, NOISE, SPARSITIES):
         base = replace(scale.base, label_noise=noise)
         if part < 1:
-            size = round(part * images)
+            size = round(part * most)
             batch = min(base.batch, size)
-            steps = images // base.batch * base.epochs
+            steps = most // base.batch * base.epochs
             base = replace(base, train_size=size, batch=batch, epochs=max(1, round(steps / (size // batch))))
         result.append(Comparison(sparse(base, s)))
     return result
@@ -41,9 +41,9 @@ def judge(runs: Runs, scale: Scale) -> Finding:
     """Return the map and its slopes, from complete runs."""
     keys, regimes = list(product(PARTS, NOISE, SPARSITIES)), comparisons(scale)
     gains = dict(zip(keys, (c.gain(runs, scale) for c in regimes), strict=True))
-    images, lines = IMAGES[scale.base.dataset], []
+    most, lines = images(scale.base), []
     for (part, noise, s), values in gains.items():
-        size = round(part * images)
+        size = round(part * most)
         at = {"images": size, "noise": noise, "sparsity": s}
         lines.append(Line("regimes", f"{size} images, noise {noise:.0%}, sparsity {s:.0%}", effect(values), at))
     axes = {

@@ -1,0 +1,82 @@
+"""The protocol of `validation.evidence.protocol` for translation: the arms and trials there are, and BLEU instead.
+
+Arms are Adam, S2-SAM and SAM around it. Each gets three trials: Adam over the learning rate (0.002, 0.001, 0.004), the
+others over rho (0.05, 0.02, 0.1) at 0.002. Validation BLEU chooses, test BLEU is judged. Pairs of sentences are known
+by their content hash, wherever they lie; validation and test parts are a twentieth of the sentences each.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from validation.cells import Row
+from validation.evidence.protocol import TUNING, Comparison, Scale
+from validation.evidence.runs import MEASURED, Runs
+from validation.translation.runs import Setting, load
+
+ARMS = ("adam", "s2sam", "sam")
+TRIALS: dict[str, tuple[dict[str, Any], ...]] = {
+    "adam": tuple({"lr": lr} for lr in (2e-3, 1e-3, 4e-3)),
+    **{arm: tuple({"rho": rho} for rho in (0.05, 0.02, 0.1)) for arm in ARMS[1:]},
+}
+BASE = Setting(epochs=6, batch=32, limit=4000, width=64, vocabulary=2000)
+
+MEASURED["translation"] = Setting
+
+
+@dataclass(frozen=True)
+class Translated(Comparison):
+    """One regime of a Transformer and the arms to be compared in it, tuned in just this regime."""
+
+    arms: tuple[str, ...] = ARMS
+    measure: str = "translation"
+    trials: ClassVar[Mapping[str, tuple[dict[str, Any], ...]]] = TRIALS
+    trained: ClassVar[str] = "translation"
+    chooses: ClassVar[str] = "validation_bleu"
+
+    @property
+    def anchor(self) -> Setting:
+        """The regime itself."""
+        return self.base
+
+    def judged(self, row: Row) -> float:
+        """Return what a row is judged by: BLEU on the test part, 0 to 100."""
+        return row["bleu"]
+
+
+def scale(seeds: int, **changed: Any) -> Scale:
+    """Return the scale of a translation: a third of the seeds, at least one, for tuning.
+
+    Args:
+        seeds: judged.
+        changed: fields of `Setting`. The digest is that of the sentences there are: rows of others are other runs.
+
+    Raises:
+        CorpusError: when the sentences cannot be had.
+        ModuleNotFoundError: without the extra `translation`.
+        ValueError: as `Setting`.
+    """
+    base = replace(BASE, **changed)
+    data = load(base.source, base.target, base.vocabulary, base.limit)
+    return Scale(replace(base, digest=data.corpus.digest), seeds, max(1, seeds // 3))
+
+
+def seen(runs: Runs) -> Scale:
+    """Return the scale of stored runs of translation.
+
+    Raises:
+        ValueError: when there is no run to judge.
+    """
+    settings = [s for s in runs.configs(Setting) if s.optimizer == "adam"]
+    if not any(s.seed < TUNING for s in settings):
+        raise ValueError("rows must hold a run by Adam to judge others against, got none; run: s2sam evidence")
+    (sizes, _), *_ = Counter(map(_sizes, settings)).most_common(1)
+    seeds = {s.seed for s in settings if _sizes(s) == sizes}
+    judged = [seed for seed in seeds if seed < TUNING]
+    return Scale(Setting(**dict(sizes)), max(judged) + 1, len(seeds) - len(judged))
+
+
+def _sizes(s: Setting) -> tuple[tuple[str, Any], ...]:
+    """Return what runs of one scale have in common."""
+    return tuple((name, getattr(s, name)) for name in ("epochs", "batch", "width", "vocabulary", "limit", "digest"))
