@@ -71,13 +71,13 @@ class S2SAM(Wrapper):
         """Bring the parameters from w to y; nothing happens when they are there."""
         if self.is_perturbed:
             return
-        radii = [check_radius(group["rho"]) for group in self.param_groups]
+        radii = [(group, check_radius(group["rho"])) for group in self.param_groups]
         buffers = self._buffers()
         fresh: list[Direction] = []
         pairs: list[tuple[Tensor, Tensor]] = []
         resting: list[Tensor] = []
         marks: list[tuple[dict[str, Any], float | Tensor]] = []
-        for group, rho in zip(self.param_groups, radii, strict=True):
+        for group, rho in radii:
             members, held = [p for p in group["params"] if p in buffers], group[HELD]
             if _equal(held, 0):
                 # At radius 0, where y = w needs no copy of w, the buffer takes and keeps the perturbation of radius 1.
@@ -225,8 +225,10 @@ def _scales(directions: list[Direction], norm: Tensor | None) -> list[Scale]:
     radii = [_sign(group) * rho for group, rho, *_ in directions]
     gradients = [g for *_, g in directions]
     if any(group["adaptive"] for group, *_ in directions):
-        ones = [torch.ones((), dtype=p.dtype, device=p.device).expand_as(local(p)) for *_, p, _ in directions]
-        weights = [d[2] if d[0]["adaptive"] else one for d, one in zip(directions, ones, strict=True)]
+        weights = [
+            p if group["adaptive"] else torch.ones((), dtype=p.dtype, device=p.device).expand_as(local(p))
+            for group, _, p, _ in directions
+        ]
         for buffer, perturbation in zip(gradients, adaptive_ascent(gradients, weights, radii), strict=True):
             local(buffer).copy_(perturbation)
         return dither(directions, [None] * len(directions))

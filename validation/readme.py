@@ -1,8 +1,8 @@
 """README's tables and its figures, generated from the committed rows: `python -m validation.readme README.md`.
 
 With --check nothing is written: exit code 1 when a table differs from the rows, or a figure cannot be drawn from them.
-The rows are measured by `s2sam validate` and `s2sam train`, and packed by `python -m validation.readme --pack DIR
---pack-training DIR README.md`.
+The rows are measured by `s2sam validate`, `s2sam train` and `s2sam evidence`, and packed by `python -m
+validation.readme --pack DIR --pack-training DIR --pack-evidence DIR README.md`.
 """
 
 import argparse
@@ -81,11 +81,15 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--pack", type=Path, metavar="DIR", help="first take the rows of DIR/rows.jsonl")
     parser.add_argument("--pack-training", type=Path, metavar="DIR", help="and the training runs of DIR/rows.jsonl")
+    more = "and the runs of DIR/rows.jsonl that findings rest on"
+    parser.add_argument("--pack-evidence", type=Path, metavar="DIR", help=more)
     options = parser.parse_args()
     if options.pack:
         write(stored(), read(options.pack / "rows.jsonl"))
     if options.pack_training:
         write(training.stored(), training.read(options.pack_training / "rows.jsonl"))
+    if options.pack_evidence:
+        evidence.pack(options.pack_evidence)
     rows, runs = read(stored()), training.read(training.stored())
     told = rows + evidence.rows()
     text = options.readme.read_text()

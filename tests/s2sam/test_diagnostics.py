@@ -274,3 +274,15 @@ def test_the_perturbation_that_is_read_is_the_radius(wrap, radius):
         opt.step(closure_of(opt, loss))
     # 67 float32 entries, each y - w rounded once at weights below 4
     assert watch.read().perturbation == pytest.approx(radius, abs=67**0.5 * 4 * 2.0**-24)
+
+
+def test_a_step_at_w_has_no_perturbation_to_read():
+    model, loss, opt = make()
+    watch = opt.diagnostics()
+    for t in range(3):
+        loss(t).backward()
+        gradient = flat(p.grad for p in model.parameters()).norm()
+        opt.step()
+        opt.zero_grad()
+        assert watch.read().perturbation == 0.0
+        assert watch.read().direction == pytest.approx(float(gradient), rel=4 * 2.0**-52)

@@ -29,8 +29,20 @@ def judged(rows: Iterable[Row], labels: Sequence[str] | None = None) -> list[Fin
     Raises:
         ValueError: when there is no run to judge.
     """
-    runs, found = Runs(rows), []
-    scales = _scales(runs)
+    return _judged(Runs(rows), labels)
+
+
+def behind(rows: Iterable[Row]) -> tuple[list[Finding], list[Row]]:
+    """Return the findings of all experiments whose runs are complete, and the rows they rest on."""
+    runs = Runs(rows)
+    found = _judged(runs)
+    runs.asked.clear()  # of those that are not complete
+    found = _judged(runs, [f.label for f in found])
+    return found, runs.behind()
+
+
+def _judged(runs: Runs, labels: Sequence[str] | None = None) -> list[Finding]:
+    found, scales = [], _scales(runs)
     for label, experiment in EXPERIMENTS.items():
         if (labels is None or label in labels) and experiment.of in scales:
             try:

@@ -135,9 +135,13 @@ class Runs:
 
     Args:
         rows: of the experiments in MEASURED; others are left out.
+
+    Attributes:
+        asked: the keys that were found: what a verdict rests on.
     """
 
     def __init__(self, rows: Iterable[Row]) -> None:
+        self.asked: set[tuple[str, Any]] = set()
         self._rows = {(row["experiment"], _config(row)): row for row in rows if row["experiment"] in MEASURED}
 
     def __getitem__(self, config: Config) -> Row:
@@ -147,7 +151,14 @@ class Runs:
     def measured(self, measure: str, config: Any) -> Row:
         """Return the row of an experiment on a configuration; KeyError when there is none."""
         place = {f.name: f.default for f in fields(config) if f.name in PLACE}
-        return self._rows[measure, replace(config, **place)]
+        key = measure, replace(config, **place)
+        row = self._rows[key]
+        self.asked.add(key)
+        return row
+
+    def behind(self) -> list[Row]:
+        """Return the rows that were asked for, in the order in which all were given."""
+        return [row for key, row in self._rows.items() if key in self.asked]
 
     def configs(self, kind: type[Any] = Config) -> list[Any]:
         """Return the configurations of a kind there are, whatever was measured of their runs, each once."""

@@ -1,8 +1,9 @@
 """What the committed rows say of the paper's findings (D): report and README show it, `s2sam figures` draws it anew.
 
-`validation/results/evidence/` holds a file for each run of `s2sam evidence` (DATA-SEEDS.jsonl.gz, its rows.jsonl) and
-what `s2sam bench training --json` printed. Every file is judged by itself, anew each time; of several scales a claim
-was tested at, the one with the most seeds is told first.
+`validation/results/evidence/` holds a file for each run of `s2sam evidence`, named by claims and seeds (the rows that
+findings rest on; `python -m validation.readme --pack-evidence DIR README.md` puts them there), and what `s2sam bench
+training --json` printed. Every file is judged by itself, anew each time; of several scales a claim was tested at, the
+one with the most seeds is told first.
 """
 
 import json
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from theory import CLAIMS
-from validation.cells import Row, read
+from validation.cells import Row, read, write
 from validation.evidence import report
 from validation.evidence.experiments import cost
 from validation.evidence.verdict import Finding
@@ -36,6 +37,15 @@ def findings() -> tuple[Finding, ...]:
     for path in sorted(folder().glob("*.jsonl.gz")):
         found += report.judged(read(path))
     return tuple(ordered(found))
+
+
+def pack(source: Path) -> Path:
+    """Add the rows of a run of `s2sam evidence` that findings rest on to the committed ones; return where."""
+    found, behind = report.behind(read(source / "rows.jsonl"))
+    seeds = max(f.effect.n for f in found)
+    place = folder() / f"{'-'.join(f.label for f in found)}-{seeds}.jsonl.gz"
+    write(place, behind)
+    return place
 
 
 def ordered(found: Iterable[Finding]) -> list[Finding]:
