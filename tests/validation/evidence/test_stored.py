@@ -5,8 +5,9 @@ import copy
 import pytest
 
 from theory import CLAIMS
-from validation import report
-from validation.evidence import stored
+from validation import report as page_report
+from validation.cells import read, write
+from validation.evidence import report, stored
 from validation.evidence.experiments import cost
 from validation.standing import INCONCLUSIVE, REFUTED, SUPPORTED, standing, standings
 
@@ -75,8 +76,27 @@ def test_the_committed_findings_stand_in_the_table_and_are_drawn(tmp_path):
     drawn = stored.draw(tmp_path, found)
     assert drawn.keys() == found
     assert all(path.read_text().startswith("<?xml") for path in drawn.values())
-    report.write(stored.rows(), drawn, tmp_path / "index.html")
+    page_report.write(stored.rows(), drawn, tmp_path / "index.html")
     page = (tmp_path / "index.html").read_text()
     for row in stored.rows():
         assert row["command"] in page
     assert "s2sam validate --claims D1" not in page
+
+
+def test_what_is_packed_is_what_findings_rest_on(tmp_path, monkeypatch):
+    """A run that no finding asks for stays behind; what is packed gives the same findings."""
+    (source,) = stored.folder().glob("D4-D5-*.jsonl.gz")
+    rows = read(source)
+    other = [{**row, "method": "rigl", "sparsity": 0.123} for row in rows[:5]]
+    cut = [row for row in rows if row["method"] != "lt-30"]  # D7 is not complete then
+    write(tmp_path / "rows.jsonl", [{**row, "cell": str(i), "cell_rows": 1} for i, row in enumerate(other + cut)])
+    monkeypatch.setattr(stored, "folder", lambda: tmp_path)
+    place = stored.pack(tmp_path)
+    assert place.name == "D4-D5-D6-R-3.jsonl.gz"
+    kept = read(place)
+    assert 0.123 in {row["sparsity"] for row in other + cut}
+    left = {0.87, 0.882}  # where D7 alone lands
+    assert {row["sparsity"] for row in kept} == {row["sparsity"] for row in cut} - left
+    assert len(kept) <= len(cut)
+    before = {f.label: f for f in report.judged(rows)}
+    assert {f.label: f for f in report.judged(kept)} == {label: f for label, f in before.items() if label != "D7"}
