@@ -7,6 +7,7 @@ one with the most seeds is told first.
 """
 
 import json
+import math
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
@@ -72,6 +73,6 @@ def draw(place: Path, labels: Iterable[str]) -> dict[str, Path]:
 
 
 def _row(f: Finding) -> dict[str, Any]:
-    n = sum(line.effect.n for line in f.lines)
+    n = sum(line.effect.n for line in f.lines if not math.isnan(line.effect.p))  # the others are levels, not compared
     made = f"s2sam evidence --claims {f.label} --seeds {f.effect.n}" if f.label != "D1" else "s2sam bench training"
     return {"claim": f.label, "series": "finding", "told": f.told, "n": n, "command": made} | report.plain(f)
