@@ -37,6 +37,7 @@ from validation.training import Config
 ARMS = ("sgd", "sam", "s2sam", "random", "unmasked")
 PAIR = ("sgd", "s2sam")
 T = TypeVar("T")
+SIZES = ("model", "epochs", "train_size")  # what a scale may change of a data set's base
 TUNING = 10_000  # the first tuning seed
 TRIALS: dict[str, tuple[dict[str, Any], ...]] = {
     "sgd": tuple({"lr": lr} for lr in (0.1, 0.05, 0.025, 0.2)),
@@ -70,6 +71,16 @@ class Scale:
     def of(cls, seeds: int, dataset: str = "digits", **changed: Any) -> "Scale":
         """Return the scale for a data set: a third of the seeds, at least one, for tuning."""
         return cls(replace(BASES[dataset], **changed), seeds, max(1, seeds // 3))
+
+    @property
+    def flags(self) -> str:
+        """The options of `s2sam evidence` that ask for this scale."""
+        asked = {"seeds": self.seeds}
+        if isinstance(self.base, Config):
+            own = {"dataset": "digits"} | {name: getattr(BASES[self.base.dataset], name) for name in SIZES}
+            given = {name: getattr(self.base, name) for name in own}
+            asked |= {name: value for name, value in given.items() if value != own[name]}
+        return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in asked.items())
 
     @classmethod
     def seen(cls, runs: Runs) -> "Scale":

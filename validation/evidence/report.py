@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,9 @@ def _judged(runs: Runs, labels: Sequence[str] | None = None) -> list[Finding]:
     for label, experiment in EXPERIMENTS.items():
         if (labels is None or label in labels) and experiment.of in scales:
             try:
-                found.append(experiment.judge(runs, scales[experiment.of]))
+                scale = scales[experiment.of]
+                command = f"s2sam evidence --claims {label} {scale.flags}"
+                found.append(replace(experiment.judge(runs, scale), command=command))
             except KeyError:  # a run is missing: not asked for, or not reached yet
                 continue
     return found

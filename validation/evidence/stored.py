@@ -1,14 +1,15 @@
 """What the committed rows say of the paper's findings (D): report and README show it, `s2sam figures` draws it anew.
 
-`validation/results/evidence/` holds a file for each run of `s2sam evidence`, named by claims and seeds (the rows that
-findings rest on; `python -m validation.readme --pack-evidence DIR README.md` puts them there), and what `s2sam bench
-training --json` printed. Every file is judged by itself, anew each time; of several scales a claim was tested at, the
-one with the most seeds is told first.
+`validation/results/evidence/` holds a file for each run of `s2sam evidence`, named by data, claims and seeds (the rows
+that findings rest on; `python -m validation.readme --pack-evidence DIR README.md` puts them there), and what `s2sam
+bench training --json` printed. Every file is judged by itself, anew each time; of several scales a claim was tested at,
+the one with the most seeds is told first.
 """
 
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -34,7 +35,7 @@ def findings() -> tuple[Finding, ...]:
     """Return all findings, those of one claim together, the one with the most seeds first."""
     found: list[Finding] = []
     if (bench := folder() / THROUGHPUT).exists():
-        found.append(cost.judge(json.loads(bench.read_text())))
+        found.append(replace(cost.judge(json.loads(bench.read_text())), command="s2sam bench training"))
     for path in sorted(folder().glob("*.jsonl.gz")):
         found += report.judged(read(path))
     return tuple(ordered(found))
@@ -43,8 +44,8 @@ def findings() -> tuple[Finding, ...]:
 def pack(source: Path) -> Path:
     """Add the rows of a run of `s2sam evidence` that findings rest on to the committed ones; return where."""
     found, behind = report.behind(read(source / "rows.jsonl"))
-    seeds = max(f.effect.n for f in found)
-    place = folder() / f"{'-'.join(f.label for f in found)}-{seeds}.jsonl.gz"
+    data, seeds = behind[0].get("dataset", "text"), max(f.effect.n for f in found)
+    place = folder() / f"{data}-{'-'.join(f.label for f in found)}-{seeds}.jsonl.gz"
     write(place, behind)
     return place
 
@@ -74,5 +75,4 @@ def draw(place: Path, labels: Iterable[str]) -> dict[str, Path]:
 
 def _row(f: Finding) -> dict[str, Any]:
     n = sum(line.effect.n for line in f.lines if not math.isnan(line.effect.p))  # the others are levels, not compared
-    made = f"s2sam evidence --claims {f.label} --seeds {f.effect.n}" if f.label != "D1" else "s2sam bench training"
-    return {"claim": f.label, "series": "finding", "told": f.told, "n": n, "command": made} | report.plain(f)
+    return {"claim": f.label, "series": "finding", "told": f.told, "n": n} | report.plain(f)

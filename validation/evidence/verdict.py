@@ -40,6 +40,7 @@ class Finding:
         effect: the one that decides. unit: of the effect. regime: data, network, length and seeds, in words. lines: the
             whole table.
         needed: power -> seeds that would decide, were the truth what was found; None where no number can be named.
+        command: that measures it again.
     """
 
     label: str
@@ -50,6 +51,7 @@ class Finding:
     regime: str
     lines: tuple[Line, ...]
     needed: dict[float, int | None]
+    command: str = ""
 
     def __str__(self) -> str:
         return f"{self.label} {self.verdict}: {self.told}"
@@ -137,7 +139,8 @@ def finding(
 
 def _words(scale: Scale) -> str:
     b = scale.base
-    return f"{b.dataset}, {b.model} network, {b.epochs} epochs, {scale.seeds} seeds"
+    images = f" ({b.train_size:,} images)" if b.train_size else ""
+    return f"{b.dataset}{images}, {b.model} network, {b.epochs} epochs, {scale.seeds} seeds"
 
 
 def _adjusted(lines: Sequence[Line]) -> list[Line]:

@@ -85,14 +85,14 @@ def test_the_committed_findings_stand_in_the_table_and_are_drawn(tmp_path):
 
 def test_what_is_packed_is_what_findings_rest_on(tmp_path, monkeypatch):
     """A run that no finding asks for stays behind; what is packed gives the same findings."""
-    (source,) = stored.folder().glob("D4-D5-*.jsonl.gz")
+    (source,) = stored.folder().glob("digits-D4-D5-*.jsonl.gz")
     rows = read(source)
     other = [{**row, "method": "rigl", "sparsity": 0.123} for row in rows[:5]]
     cut = [row for row in rows if row["method"] != "lt-30"]  # D7 is not complete then
     write(tmp_path / "rows.jsonl", [{**row, "cell": str(i), "cell_rows": 1} for i, row in enumerate(other + cut)])
     monkeypatch.setattr(stored, "folder", lambda: tmp_path)
     place = stored.pack(tmp_path)
-    assert place.name == "D4-D5-D6-R-3.jsonl.gz"
+    assert place.name == "digits-D4-D5-D6-R-3.jsonl.gz"
     kept = read(place)
     assert 0.123 in {row["sparsity"] for row in other + cut}
     left = {0.87, 0.882}  # where D7 alone lands
