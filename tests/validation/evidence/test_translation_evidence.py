@@ -105,7 +105,7 @@ def test_the_validation_part_alone_chooses():
 
 def test_arms_share_all_but_their_trial_and_seeds_are_apart():
     for c in D9.comparisons(SCALE):
-        assert len({replace(x, optimizer="adam", rho=0.05, lr=2e-3, seed=0) for x in c.untuned(SCALE)}) == 1
+        assert len({replace(x, optimizer="adam", rho=0.05, lr=BASE.lr, seed=0) for x in c.untuned(SCALE)}) == 1
         assert {x.seed for x in c.untuned(SCALE)}.isdisjoint(x.seed for x in c.tuning(SCALE))
 
 
