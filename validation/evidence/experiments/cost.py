@@ -4,7 +4,8 @@ ResNet-32 (batch 128) and a small Transformer, dense and 90 % sparse; steps of t
 neighbours in time are disturbed alike. "About that of SGD" is 0.98 of its throughput: the target set for ResNet-32
 before anything was timed, asked here of every network. SUPPORTED when the median ratio of S2-SAM to SGD is above 0.98
 in every network, each by its own interval of order statistics (95 %), and the gradients counted a step are 1, 1
-and 2; REFUTED when one interval lies below or a count differs, else INCONCLUSIVE; the effect shown is the weakest. SAM's ratio stands beside it.
+and 2; REFUTED when one interval lies below or a count differs, else INCONCLUSIVE; the effect shown is the weakest.
+SAM's ratio stands beside it.
 """
 
 import math
