@@ -125,7 +125,7 @@ def adaptive_ascent(
     # A scale below 1 for w is not needed (|g| < 1 now, unless it was above 2^127) and could flush entries that matter.
     product = _times(_times([local(g).to(work) for g in direction], scales[0] / 2, batched), scales[1], batched)
     here = [local(w) for w in weights]
-    product = list(map(Tensor.mul_, product, here))
+    product = [x.mul_(w) for x, w in zip(product, here, strict=True)]
     return _typed_as(direction, map(Tensor.mul_, _ascent(product, rho, batched, direction), here))
 
 

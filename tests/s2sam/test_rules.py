@@ -279,10 +279,13 @@ def test_adaptive_ascent_at_weights_of_one_is_ascent_bit_for_bit(scale):
     assert all(torch.equal(p, q) for p, q in zip(plain, adaptive, strict=True))
 
 
-def test_as_many_radii_as_tensors():
+def test_as_many_radii_and_weights_as_tensors():
     g = gradient(9, DOUBLE, 1.0)
     with pytest.raises(ValueError, match="shorter"):
         rules.ascent(g, [0.1])
+    for weights in ([*g, g[0]], g[:1]):
+        with pytest.raises(ValueError, match=r"longer|shorter"):
+            rules.adaptive_ascent(g, weights, 0.1)
 
 
 @pytest.mark.parametrize("radii", [0.5, [0.5, 0.25]])
