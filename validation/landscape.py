@@ -5,8 +5,9 @@ filter itself, and parameters with one axis (biases, BatchNorm) stay where they 
 sparse network the directions are masked before they are normalised, unless one asks for what happens outside the
 support. BatchNorm either keeps the statistics it was trained to ("fixed"), or takes those of the images at every point
 of the plane ("batch"): the two differ, so every number says which. Ra is the mean absolute deviation of the loss over
-the grid (Ji et al. 2024, Figure 1), log-Ra that of its logarithm; sharpness itself is the largest eigenvalue of the
-Hessian on the support, by Lanczos (ARPACK) on Hessian-vector products.
+the grid (Ji et al. 2024, Figure 1), log-Ra that of its logarithm, form-free Ra that from the quadratic that fits best;
+sharpness itself is the largest eigenvalue of the Hessian on the support, by Lanczos (ARPACK) on Hessian-vector
+products.
 """
 
 from collections.abc import Callable, Mapping
@@ -142,16 +143,30 @@ def surfaces(
 
 
 def roughness(table: Tensor) -> dict[str, float]:
-    """Return Ra, the mean absolute deviation of the losses from their mean, and log-Ra, that of their logarithms.
+    """Return three means of absolute deviations: Ra, log-Ra and form-free Ra.
+
+    Ra is that of the losses from their mean, and log-Ra that of their logarithms. Form-free Ra is that of the losses
+    from the quadratic that fits them best: surface metrology takes Ra only after such a form is removed (ISO 25178-2),
+    and a smooth bowl, steep as it may be, then has none.
 
     Args:
-        table: losses > 0, of any shape.
+        table: losses > 0, (m, n), at points of equal distance; m, n >= 3.
 
-    >>> roughness(torch.tensor([1.0, 1.0, 3.0, 3.0]).double())["Ra"]
-    1.0
+    >>> {name: round(size, 9) for name, size in roughness(torch.tensor([[2.0, 1, 2]] * 3).double()).items()}
+    {'Ra': 0.444444444, 'log-Ra': 0.308065413, 'form-free Ra': 0.0}
     """
     logs = table.clamp(min=torch.finfo(table.dtype).tiny).log()
-    return {name: float((t - t.mean()).abs().mean()) for name, t in (("Ra", table), ("log-Ra", logs))}
+    sizes = {"Ra": table - table.mean(), "log-Ra": logs - logs.mean(), "form-free Ra": table - _form(table)}
+    return {name: float(t.abs().mean()) for name, t in sizes.items()}
+
+
+def _form(table: Tensor) -> Tensor:
+    """Return the quadratic in both coordinates that fits a table best, by least squares."""
+    axes = [torch.linspace(-1, 1, n, dtype=table.dtype) for n in table.shape]
+    a, b = torch.meshgrid(*axes, indexing="ij")
+    terms = torch.stack([torch.ones_like(a), a, b, a * a, a * b, b * b], -1)
+    q, _ = torch.linalg.qr(terms.flatten(0, 1))
+    return (q @ (q.T @ table.flatten())).view_as(table)
 
 
 def top_eigenvalue(

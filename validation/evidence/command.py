@@ -27,6 +27,7 @@ _DEFAULT = [label for label, experiment in EXPERIMENTS.items() if experiment.of 
 _CLAIMS = f"{', '.join(EXPERIMENTS)}; comma-separated. Default: all but D9, which needs the extra `translation`."
 _EPOCHS = ", ".join(f"{base.epochs} {name}" for name, base in BASES.items())
 _OUT = Path("s2sam-out/evidence")
+STEPS = (("tuning", "trained"), ("refining", "trained"), ("final", "measure"))  # of a comparison, and what they run
 
 
 def evidence(
@@ -109,13 +110,18 @@ def measure(
     """
     chosen = [(experiment, scales[experiment.of]) for experiment in map(EXPERIMENTS.__getitem__, labels)]
     comparisons = [(c, scale) for experiment, scale in chosen for c in experiment.comparisons(scale)]
-    trials = unique([(c.trained, config) for c, scale in comparisons for config in c.tuning(scale)])
-    later = unique([(c.measure, config) for c, scale in comparisons for config in c.untuned(scale)])
-    task = bar.add_task("", total=sum(weight(config) for _, config in trials + later))
-    first = _cells(trials, together)
-    runs = Runs(_run(first, path, bar, task, pool))
-    judged = unique([(c.measure, config) for c, scale in comparisons for config in c.final(runs, scale)])
-    return _run(first + _cells(judged, together), path, bar, task, pool)
+
+    def asked(step: str, kind: str, runs: Runs | None) -> list[tuple[str, Any]]:
+        """Return what a step runs, each with the experiment that it is of; None: about that, before it is known."""
+        return unique([(getattr(c, kind), x) for c, scale in comparisons for x in getattr(c, step)(runs, scale)])
+
+    task = bar.add_task("", total=sum(weight(*each) for step in STEPS for each in asked(*step, None)))
+    cells: list[Cell] = []
+    rows: list[Row] = []
+    for step in STEPS:
+        cells += _cells(asked(*step, Runs(rows)), together)
+        rows = _run(cells, path, bar, task, pool)
+    return rows
 
 
 def _cells(todo: Sequence[tuple[str, Any]], together: int) -> list[Cell]:
@@ -126,7 +132,7 @@ def _cells(todo: Sequence[tuple[str, Any]], together: int) -> list[Cell]:
 
 def _run(cells: list[Cell], path: Path, bar: Progress, task: TaskID, pool: Executor | None) -> list[Row]:
     """Run the cells, and show how far they are."""
-    weights = {c.key: sum(map(weight, configs(c))) for c in cells}
+    weights = {c.key: sum(weight(c.name, config) for config in configs(c)) for c in cells}
 
     def shown(left: Iterable[Cell]) -> Iterator[Cell]:
         todo = list(left)

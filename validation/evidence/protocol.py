@@ -1,4 +1,4 @@
-"""The protocol of every experiment here, fixed before any of it was run.
+"""The protocol of every experiment here, fixed before the runs that are judged.
 
 Arms. SGD; exact SAM; S2-SAM; `random`, a random direction of the same norm, fresh each step (does the former gradient
 matter?); `unmasked`, S2-SAM along the dense former gradient, as the authors' public code perturbs (only in sparse
@@ -7,19 +7,19 @@ networks: in dense ones it is S2-SAM). `sam-half` is SAM for half the epochs: th
 Equal terms. All arms of a seed share initial weights, order and crops of the images, split and wrong labels. Schedule,
 momentum, weight decay, batch, network and epochs are the same for all.
 
-Tuning. Each arm gets four trials: the others over rho (0.05, 0.02, 0.1, 0.2), SGD over the learning rate (0.1, 0.05,
-0.025, 0.2), which the others keep at 0.1. The trial with the highest validation accuracy, mean over the tuning seeds
-and measured after the last epoch, is taken, the first listed where some are equal. The validation part is a fifth of
-the training images, with true labels, held out in all runs, the final ones too. Tuning seeds (10000 and on) are none of
-the seeds that are judged. Tuning is done in every regime of sparsity, sample size and label noise, with MEST (dense
-training at sparsity 0); other sparse methods take what was found there, for every arm alike.
+Tuning. Each arm gets nine trials. SGD: the learning rates from 0.025 to 0.4 in steps of a factor sqrt(2). The others:
+five of these, in steps of 2, at rho 0.05; then rho 0.02, 0.1, 0.2 and 0.4 at the best of the five. The trial with the
+highest validation accuracy, mean over the tuning seeds and measured after the last epoch, is taken, the first listed
+where some are equal. The validation part is a fifth of the training images, with true labels, held out in all runs, the
+final ones too. Tuning seeds (10000 and on) are none of the seeds that are judged. Tuning is done in every regime of
+sparsity, sample size and label noise, with MEST (dense training at sparsity 0); other sparse methods take what was
+found there, for every arm alike. (A first protocol tuned the rate for SGD alone, the others at 0.1: where the best rate
+was another, from 95 % sparsity on, it favoured SGD. None of its rows are kept; the seeds judged are the same.)
 
 Judgement. Only test accuracy after the last epoch, in percentage points; only on seeds 0 to n - 1, with n given before;
 the test images serve nothing else. Differences are paired by seed, intervals are t intervals of 95 %, families of
 comparisons are adjusted by Holm. A claim is SUPPORTED when the interval of its one named effect lies above its
 threshold, REFUTED when it lies below, else INCONCLUSIVE, with the seeds that would decide at 80 and at 90 % power.
-Seen afterwards: where the best learning rate is not 0.1 (digits from 95 % sparsity on, Fashion-MNIST), SGD alone was
-free to take it, so there this tuning favours SGD over all others; comparisons among these are not touched by it.
 
 The standing is one of this scale: data, network and length are named with it. At least 10 seeds make evidence; 3 are
 the small set, which shows that everything runs and what the spread is.
@@ -31,7 +31,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from validation.cells import Row
 from validation.evidence.runs import Runs
@@ -42,9 +42,27 @@ PAIR = ("sgd", "s2sam")
 T = TypeVar("T")
 SIZES = ("model", "epochs", "train_size")  # what a scale may change of a data set's base
 TUNING = 10_000  # the first tuning seed
-TRIALS: dict[str, tuple[dict[str, Any], ...]] = {
-    "sgd": tuple({"lr": lr} for lr in (0.1, 0.05, 0.025, 0.2)),
-    **{arm: tuple({"rho": rho} for rho in (0.05, 0.02, 0.1, 0.2)) for arm in (*ARMS[1:], "sam-half")},
+
+
+class Trials(NamedTuple):
+    """What an arm tries.
+
+    Attributes:
+        first: settings, each on its own. then: changes, each made to the best of the first.
+    """
+
+    first: tuple[dict[str, Any], ...]
+    then: tuple[dict[str, Any], ...] = ()
+
+
+RATES = (0.1, 0.05, 0.2, 0.025, 0.4)
+BETWEEN = (0.0707, 0.141, 0.0354, 0.283)
+TRIALS = {
+    "sgd": Trials(tuple({"lr": lr} for lr in RATES + BETWEEN)),
+    **dict.fromkeys(
+        (*ARMS[1:], "sam-half"),
+        Trials(tuple({"lr": lr} for lr in RATES), tuple({"rho": rho} for rho in (0.02, 0.1, 0.2, 0.4))),
+    ),
 }
 BASES = {
     "digits": Config(method="dense", sparsity=0.0, dataset="digits", model="compact", epochs=20, validation=0.2),
@@ -119,15 +137,28 @@ class Comparison:
     base: Any
     arms: tuple[str, ...] = PAIR
     measure: str = "training"
-    trials: ClassVar[Mapping[str, tuple[dict[str, Any], ...]]] = TRIALS
+    trials: ClassVar[Mapping[str, Trials]] = TRIALS
     trained: ClassVar[str] = "training"
     chooses: ClassVar[str] = "validation_accuracy"
 
-    def tuning(self, scale: Scale) -> list[Any]:
-        """Return the runs of all trials."""
-        seeds = range(TUNING, TUNING + scale.tuning)
-        anchor = self.anchor
-        return [_arm(anchor, arm, seed, trial) for arm in self.arms for trial in self.trials[arm] for seed in seeds]
+    def tuning(self, _: Runs | None, scale: Scale) -> list[Any]:
+        """Return the runs of all first trials; they rest on none."""
+        return [run for arm in self.arms for trial in self.trials[arm].first for run in self._tried(arm, trial, scale)]
+
+    def refining(self, runs: Runs | None, scale: Scale) -> list[Any]:
+        """Return the runs of the trials that follow, made to what the rows of the first say; runs as for `final`."""
+        second = [(arm, self._second(runs, scale, arm)) for arm in self.arms]
+        return [run for arm, trials in second for trial in trials[1:] for run in self._tried(arm, trial, scale)]
+
+    def final(self, runs: Runs | None, scale: Scale) -> list[Any]:
+        """Return the runs to be judged, each arm at its best trial.
+
+        Args:
+            runs: of all trials. None: the runs as they are at the first trials, to know before how many, and how long.
+            scale: of the experiments.
+        """
+        best = {arm: self.trials[arm].first[0] if runs is None else self.chosen(runs, scale, arm) for arm in self.arms}
+        return [_arm(self.base, arm, seed, best[arm]) for arm in self.arms for seed in range(scale.seeds)]
 
     @property
     def anchor(self) -> Any:
@@ -136,22 +167,24 @@ class Comparison:
 
     def chosen(self, runs: Runs, scale: Scale, arm: str) -> dict[str, Any]:
         """Return an arm's best trial; KeyError when a run of it is missing."""
-        seeds = range(TUNING, TUNING + scale.tuning)
+        return self._best(runs, scale, arm, self._second(runs, scale, arm))
 
+    def _second(self, runs: Runs | None, scale: Scale, arm: str) -> list[dict[str, Any]]:
+        """Return the best of an arm's first trials, and what is tried around it."""
+        first, then = self.trials[arm]
+        best = first[0] if runs is None else self._best(runs, scale, arm, first)
+        return [best, *(best | change for change in then)]
+
+    def _best(self, runs: Runs, scale: Scale, arm: str, trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
         def score(trial: dict[str, Any]) -> float:
-            trained = (runs.measured(self.trained, _arm(self.anchor, arm, seed, trial)) for seed in seeds)
+            trained = (runs.measured(self.trained, run) for run in self._tried(arm, trial, scale))
             return fmean(row[self.chooses] for row in trained)
 
-        return max(self.trials[arm], key=score)  # the first of equals
+        return max(trials, key=score)  # the first of equals
 
-    def final(self, runs: Runs, scale: Scale) -> list[Any]:
-        """Return the runs to be judged, each arm at its best trial."""
-        best = {arm: self.chosen(runs, scale, arm) for arm in self.arms}
-        return [_arm(self.base, arm, seed, best[arm]) for arm in self.arms for seed in range(scale.seeds)]
-
-    def untuned(self, scale: Scale) -> list[Any]:
-        """Return the runs to be judged as they are at the first trials: how many, and how long, is known before."""
-        return [_arm(self.base, arm, seed, self.trials[arm][0]) for arm in self.arms for seed in range(scale.seeds)]
+    def _tried(self, arm: str, trial: dict[str, Any], scale: Scale) -> list[Any]:
+        """Return the runs of a trial, one for each tuning seed."""
+        return [_arm(self.anchor, arm, seed, trial) for seed in range(TUNING, TUNING + scale.tuning)]
 
     def rows(self, runs: Runs, scale: Scale, arm: str) -> list[Row]:
         """Return an arm's judged rows, seed by seed; KeyError when one is missing."""

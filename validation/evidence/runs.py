@@ -18,6 +18,7 @@ IMAGES = {"digits": 1150, "fashion-mnist": 48_000, "cifar10": 40_000, "cifar100"
 COMMON = Config()  # what runs side by side are grouped under
 PLACE = ("device", "data_dir", "source", "target")  # of a configuration: where, not what
 MEASURED: dict[str, type[Any]] = {"training": Config}  # experiment whose rows are judged -> what configures its runs
+BESIDE: dict[str, int] = {}  # experiment that measures more than training -> how long that takes, as `weight` counts
 FRACTION = {"lt": 0.2, "lrr": 0.2, "lt-30": 0.3, "lt-40": 0.4}  # what a round of an iterative method cuts
 FILES = ("validation/models.py", "validation/datasets.py", "validation/image_files.py")  # what else training runs
 _images = lru_cache(maxsize=1)(load)
@@ -99,15 +100,15 @@ def grouped(todo: Sequence[Config], together: int) -> list[Cell]:
         common = config if alone else replace(config, **{name: getattr(COMMON, name) for name in APART})
         groups.setdefault(common, []).append(config)
     parts = [group[i : i + together] for group in groups.values() for i in range(0, len(group), together)]
-    return [cell(*part) for part in sorted(parts, key=lambda part: -sum(map(weight, part)))]
+    return [cell(*part) for part in sorted(parts, key=lambda part: -sum(weight("training", c) for c in part))]
 
 
-def weight(config: Any) -> int:
-    """Return about how long a run takes: gradient evaluations of all rounds, and for each epoch's evaluation three.
+def weight(measure: str, config: Any) -> int:
+    """Return about how long a cell takes: gradient evaluations of all rounds, and for each epoch's evaluation three.
 
-    A configuration that is no `Config` says it itself.
+    What is measured beside training adds its own; a configuration that is no `Config` says it itself.
 
-    >>> weight(Config(method="lt", sparsity=0.9, epochs=20))
+    >>> weight("training", Config(method="lt", sparsity=0.9, epochs=20))
     4800
     """
     if not isinstance(config, Config):
@@ -117,7 +118,7 @@ def weight(config: Any) -> int:
         left = math.log(1 - config.sparsity) / math.log(1 - FRACTION[config.method])
         rounds += math.ceil(left - 1e-9)
     steps = images(config) // config.batch
-    return rounds * config.epochs * (steps * (2 if config.optimizer == "sam" else 1) + 3)
+    return rounds * config.epochs * (steps * (2 if config.optimizer == "sam" else 1) + 3) + BESIDE.get(measure, 0)
 
 
 def images(config: Config) -> int:

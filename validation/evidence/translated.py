@@ -1,10 +1,9 @@
 """The protocol of `validation.evidence.protocol` for translation: the arms and trials there are, and BLEU instead.
 
-Arms are Adam, S2-SAM and SAM around it. Each gets three trials: Adam over the learning rate (0.004, 0.002, 0.008), the
-others over rho (0.05, 0.02, 0.1) at 0.004. That rate was Adam's best of three in each regime, on one tuning seed, when
-nothing had been judged; at half of it no rho makes up for the rate (validation BLEU, dense: 6.6 at best, Adam at 0.004
-has 11.3). Validation BLEU chooses, test BLEU is judged. Pairs of sentences are known by their content hash, wherever
-they lie; validation and test parts are a twentieth of the sentences each.
+Arms are Adam, and around it S2-SAM, SAM and S2-SAM along random directions. Each gets five trials: Adam the learning
+rates 0.002 to 0.008 in steps of a factor sqrt(2), the others three of them, in steps of 2, at rho 0.05, then rho 0.02
+and 0.1 at the best of the three. Validation BLEU chooses, test BLEU is judged. Pairs of sentences are known by their
+content hash, wherever they lie; validation and test parts are a twentieth of the sentences each.
 """
 
 from collections import Counter
@@ -13,14 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from validation.cells import Row
-from validation.evidence.protocol import TUNING, Comparison, Scale
+from validation.evidence.protocol import TUNING, Comparison, Scale, Trials
 from validation.evidence.runs import MEASURED, Runs
 from validation.translation.runs import Setting, load
 
-ARMS = ("adam", "s2sam", "sam")
-TRIALS: dict[str, tuple[dict[str, Any], ...]] = {
-    "adam": tuple({"lr": lr} for lr in (4e-3, 2e-3, 8e-3)),
-    **{arm: tuple({"rho": rho} for rho in (0.05, 0.02, 0.1)) for arm in ARMS[1:]},
+ARMS = ("adam", "s2sam", "sam", "random")
+RATES = tuple({"lr": lr} for lr in (4e-3, 2e-3, 8e-3))
+TRIALS = {
+    "adam": Trials(RATES + tuple({"lr": lr} for lr in (2.83e-3, 5.66e-3))),
+    **dict.fromkeys(ARMS[1:], Trials(RATES, tuple({"rho": rho} for rho in (0.02, 0.1)))),
 }
 BASE = Setting(lr=4e-3, epochs=6, batch=32, limit=4000, width=64, vocabulary=2000)
 
@@ -33,7 +33,7 @@ class Translated(Comparison):
 
     arms: tuple[str, ...] = ARMS
     measure: str = "translation"
-    trials: ClassVar[Mapping[str, tuple[dict[str, Any], ...]]] = TRIALS
+    trials: ClassVar[Mapping[str, Trials]] = TRIALS
     trained: ClassVar[str] = "translation"
     chooses: ClassVar[str] = "validation_bleu"
 

@@ -5,6 +5,7 @@ perturbation is made from (`S2SAM.direction`). `random` asks whether the former 
 perturbs along the dense former gradient, weights outside the mask too, as the authors' public code does.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -31,7 +32,8 @@ def optimizer(config: Config, sparse: Controller) -> Any:
         return plain
     made = S2SAM(base, c.rho)
     if c.optimizer == "random":
-        _draw_direction(made, sparse, c.seed)  # before the masks, whose hook clears it outside the support
+        # Before the masks, whose hook clears it outside the support; by step, so the same again in a resumed run.
+        draw_direction(made, parameters, lambda: seed_for("direction", c.seed, _round(sparse), sparse.step))
     dense = _keep_dense(made) if c.optimizer == "unmasked" else None
     sparse.attach(made)
     if dense is not None:
@@ -39,13 +41,22 @@ def optimizer(config: Config, sparse: Controller) -> Any:
     return made
 
 
-def _draw_direction(made: S2SAM, sparse: Controller, seed: int) -> None:
-    """Let every direction be Gaussian, drawn afresh after each step; the same again when a run is resumed."""
-    parameters = list(sparse.model.parameters())
+def _round(sparse: Controller) -> int:
+    return getattr(sparse, "round", 0)
+
+
+def draw_direction(made: S2SAM, parameters: Sequence[Tensor], seed: Callable[[], int]) -> None:
+    """Let every direction be Gaussian, drawn afresh after each step.
+
+    Args:
+        made: the optimizer.
+        parameters: its own, on one device, in the order in which they are drawn for.
+        seed: gives the one of a step, after it.
+    """
 
     def draw(*_: Any) -> None:
         generator = torch.Generator(parameters[0].device)
-        generator.manual_seed(seed_for("direction", seed, getattr(sparse, "round", 0), sparse.step))
+        generator.manual_seed(seed())
         for p in parameters:
             if (direction := made.direction(p)) is not None:
                 direction.normal_(generator=generator)

@@ -1,5 +1,7 @@
 """One training run of a Transformer as a cell: dense or sparse, by Adam, S2-SAM or SAM around it, scored by SacreBLEU.
 
+`random` is S2-SAM along a random direction, fresh each step, as of `validation.training.arms`.
+
 Protocol. Equal terms: the arms of a seed share initial weights, masks' random choices and the order of the batches.
 Pieces of words (SentencePiece, byte pairs, fitted on the training part) are the tokens; batches hold sentences of like
 length, in an order that depends on seed and epoch; the learning rate rises over a tenth of the steps and falls as a
@@ -14,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +28,13 @@ from torch.nn.utils.rnn import pad_sequence
 from s2sam import S2SAM, SAM
 from s2sam.sparse import MEST
 from validation.cells import Row, experiment
+from validation.training.arms import draw_direction
 from validation.training.config import seed_for
 from validation.translation.corpus import Corpus, Pair, catalogue_pairs, corpus, parallel_pairs
 from validation.translation.network import BEGIN, END, HEADS, PAD, Translator
 
-ARMS = ("adam", "sam", "s2sam")
+ARMS = ("adam", "sam", "s2sam", "random")
+CODE = ("config", "arms")  # what it takes from training images
 SMOOTHING = 0.1
 WARM = 0.1  # part of the steps in which the learning rate rises
 UNLIMITED = 25_000  # about the training pairs of a stock Debian
@@ -183,7 +188,7 @@ def bleu(model: Translator, data: Data, part: str, batch: int = 200) -> tuple[fl
     return float(metric.corpus_score(found, [references]).score), str(metric.get_signature())
 
 
-@partial(experiment, runs=("s2sam", "validation/translation", "validation/training/config.py"))
+@partial(experiment, runs=("s2sam", "validation/translation", *(f"validation/training/{name}.py" for name in CODE)))
 def translation(**options: Any) -> Iterator[Row]:
     """Train one network, sparse by MEST (EM) unless sparsity is 0, and yield one row.
 
@@ -200,7 +205,10 @@ def translation(**options: Any) -> Iterator[Row]:
     per_epoch = math.ceil(len(data.train) / c.batch)
     total = per_epoch * c.epochs
     base = torch.optim.Adam(model.parameters(), lr=c.lr, betas=(0.9, 0.98))
-    optimizer: Any = base if c.optimizer == "adam" else {"sam": SAM, "s2sam": S2SAM}[c.optimizer](base, c.rho)
+    optimizer: Any = base if c.optimizer == "adam" else (SAM if c.optimizer == "sam" else S2SAM)(base, c.rho)
+    if c.optimizer == "random":  # before the masks, whose hook clears it outside the support
+        steps = count()
+        draw_direction(optimizer, list(model.parameters()), lambda: seed_for("direction", c.seed, next(steps)))
     sparse = MEST(model, c.sparsity, "uniform", total, interval=per_epoch, seed=c.seed) if c.sparsity else None
     if sparse is not None:
         sparse.attach(optimizer)

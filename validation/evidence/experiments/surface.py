@@ -4,9 +4,10 @@ Networks trained by SGD, dense and by MEST at 80, 90, 95 and 98 %, tuned as for 
 the mean absolute deviation of the training loss on a 21 x 21 grid, one filter length to each side, directions in the
 support ("masked"), BatchNorm fixed, in nats (`validation.evidence.surfaces`). The one effect that decides is the slope
 of Ra against sparsity, dense among the five, least squares for each seed, t interval over seeds, above 0. Beside it, in
-one family, the slopes of log-Ra, of both with directions that leave the support and with BatchNorm from the images, of
-the top Hessian eigenvalue on the support, and of the loss at the weights: Ra grows with the level of the loss, while
-log-Ra stays when all of the loss is multiplied by a number.
+one family, the slopes of log-Ra and of form-free Ra, of all three with directions that leave the support and with
+BatchNorm from the images, of the top Hessian eigenvalue on the support, and of the loss at the weights. Ra grows with
+the level of the loss and with the steepness of a smooth bowl; log-Ra stays when all of the loss is multiplied by a
+number, and form-free Ra is what no quadratic explains (`validation.landscape.roughness`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from validation.evidence.verdict import Evidence, Finding, Line, finding
 
 SPARSITIES = (0.0, 0.8, 0.9, 0.95, 0.98)
 UNIT = "nats of loss"
+KINDS = ("Ra", "log-Ra", "form-free Ra")
 Measure = Callable[[Row], float]
 
 
@@ -30,7 +32,7 @@ def _mean(name: str, variant: str) -> Measure:
     return lambda row: fmean(map(float, row[name][variant]))  # rows say "nan" of a network that diverged
 
 
-MEASURES: dict[str, Measure] = {f"{name} ({v})": _mean(name, v) for name in ("Ra", "log-Ra") for v in VARIANTS}
+MEASURES: dict[str, Measure] = {f"{name} ({v})": _mean(name, v) for name in KINDS for v in VARIANTS}
 MEASURES |= {
     "top Hessian eigenvalue": lambda row: float(row["top_eigenvalue"]),
     "loss at the weights": lambda row: float(row["loss"]),

@@ -1,12 +1,13 @@
 """D9: S2-SAM raises the translation quality of dense and sparse Transformers.
 
-Transformers from English to German, dense and by MEST (EM) at 80 and 90 %, by Adam, S2-SAM and SAM around Adam; trials
-and what chooses among them are those of `validation.evidence.translated`. A gain is corpus BLEU (SacreBLEU) on the test
-part less that of Adam, paired by seed: the arms of a seed share weights, masks' random choices and order of the
-batches. SUPPORTED when the gain of S2-SAM is above 0 in each of the three networks, each by its own interval (a
-conjunction needs no adjustment), REFUTED when it is below 0 in one, else INCONCLUSIVE; the effect shown is the weakest.
-Beside it, a family each: the mean of the three; SAM over Adam; and S2-SAM over SAM. The paper's numbers, of a large
-Transformer on WMT-14, stand beside the gains; BLEU of other corpora, lengths and networks are not comparable as such.
+Transformers from English to German, dense and by MEST (EM) at 80 and 90 %, by Adam and, around it, S2-SAM, SAM and
+S2-SAM along random directions; trials and what chooses among them are those of `validation.evidence.translated`. A gain
+is corpus BLEU (SacreBLEU) on the test part less that of Adam, paired by seed: the arms of a seed share weights, masks'
+random choices and order of the batches. SUPPORTED when the gain of S2-SAM is above 0 in each of the three networks,
+each by its own interval (a conjunction needs no adjustment), REFUTED when it is below 0 in one, else INCONCLUSIVE; the
+effect shown is the weakest. Beside it, a family each: the mean of the three; SAM and random directions over Adam; and
+S2-SAM over these. The paper's numbers, of a large Transformer on WMT-14, stand beside the gains; BLEU of other corpora,
+lengths and networks are not comparable as such.
 """
 
 from dataclasses import replace
@@ -21,7 +22,7 @@ from validation.evidence.verdict import Evidence, Finding, Line, conjunction, fi
 
 PAPER = gains("D9")
 SPARSITIES = dict(zip(PAPER, (0.0, 0.8, 0.9), strict=True))
-PAIRS = (("s2sam", "adam"), ("sam", "adam"), ("s2sam", "sam"))
+PAIRS = (("s2sam", "adam"), ("sam", "adam"), ("random", "adam"), ("s2sam", "sam"), ("s2sam", "random"))
 CORPORA = {
     "catalogues": "English to German, gettext catalogues of a machine's programs",
     "parallel text": "a parallel text of the user's",
