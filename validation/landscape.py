@@ -153,7 +153,7 @@ def roughness(table: Tensor) -> dict[str, float]:
         table: losses > 0, (m, n), at points of equal distance; m, n >= 3.
 
     >>> {name: round(size, 9) for name, size in roughness(torch.tensor([[2.0, 1, 2]] * 3).double()).items()}
-    {'Ra': 0.444444444, 'log-Ra': 0.308065413, 'form-free Ra': 0.0}
+    {'Ra': 0.444444444, 'log-Ra': 0.308065414, 'form-free Ra': 0.0}
     """
     logs = table.clamp(min=torch.finfo(table.dtype).tiny).log()
     sizes = {"Ra": table - table.mean(), "log-Ra": logs - logs.mean(), "form-free Ra": table - _form(table)}

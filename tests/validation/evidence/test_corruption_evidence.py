@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from evidence_rows import complete, trials
 
 from validation import figures
 from validation.corruptions import CORRUPTIONS, SEVERITIES, corrupted
@@ -14,7 +15,7 @@ from validation.datasets import digits, load
 from validation.evidence import report
 from validation.evidence.corrupted import errors
 from validation.evidence.experiments import EXPERIMENTS, corruption
-from validation.evidence.protocol import BASES, TUNING, Scale, sparse, unique
+from validation.evidence.protocol import BASES, TUNING, Scale, sparse
 from validation.evidence.runs import Runs, cell
 from validation.standing import INCONCLUSIVE, REFUTED, SUPPORTED
 from validation.training.config import seed_for
@@ -39,10 +40,7 @@ def planted(gain, clean=0.0, noise=0.001):
             }
         return fields
 
-    regimes = D8.comparisons(SCALE)
-    rows = [row(config, "training") for config in unique([x for c in regimes for x in c.tuning(SCALE)])]
-    runs = Runs(rows)
-    return rows + [row(x, c.measure) for c in regimes for x in c.final(runs, SCALE)]
+    return complete(D8.comparisons(SCALE), SCALE, row)
 
 
 def found(*arguments, **options):
@@ -113,8 +111,7 @@ def test_it_is_judged_when_it_is_complete_only():
 
 
 def test_it_shares_its_trials_with_d4():
-    known = {x for c in EXPERIMENTS["D4"].comparisons(SCALE) for x in c.tuning(SCALE)}
-    assert {x for c in D8.comparisons(SCALE) for x in c.tuning(SCALE)} <= known
+    assert trials(D8.comparisons(SCALE), SCALE) <= trials(EXPERIMENTS["D4"].comparisons(SCALE), SCALE)
 
 
 def test_the_figure_shows_every_kind_and_arm():

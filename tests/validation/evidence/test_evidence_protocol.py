@@ -7,13 +7,15 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from evidence_rows import at, best_of, complete, score, trials
 
 from validation import figures
 from validation.corruptions import CORRUPTIONS
 from validation.evidence import report
 from validation.evidence.experiments import EXPERIMENTS as ALL
 from validation.evidence.experiments.price import LITTLE
-from validation.evidence.protocol import ARMS, BASES, TRIALS, TUNING, Comparison, Scale, sparse, unique
+from validation.evidence.experiments.surface import KINDS
+from validation.evidence.protocol import ARMS, BASES, TRIALS, TUNING, Comparison, Scale, sparse
 from validation.evidence.runs import IMAGES, Runs, weight
 from validation.evidence.statistics import effect
 from validation.evidence.surfaces import VARIANTS
@@ -25,7 +27,7 @@ from validation.training.data import carved
 
 EXPERIMENTS = {label: e for label, e in ALL.items() if e.of == "images"}
 SCALE = Scale.of(6, epochs=4)
-BEST = 2  # the planted best trial of every arm
+BEST = {arm: best_of(tried, 2, 2) for arm, tried in TRIALS.items()}  # planted
 BESIDE = {  # what other experiments measure
     "landscape": lambda measured: flat(1 - measured["test_accuracy"]),
     "corruption": lambda measured: {"errors": {kind: [1 - measured["test_accuracy"]] * 5 for kind in CORRUPTIONS}},
@@ -35,28 +37,23 @@ BESIDE = {  # what other experiments measure
 def flat(level):
     """What a landscape cell measures where all of it is one number."""
     numbers = {variant: [level] * 5 for variant in VARIANTS}
-    return {"Ra": numbers, "log-Ra": numbers, "top_eigenvalue": level, "loss": level, "surface": [[level] * 3] * 3}
+    return dict.fromkeys(KINDS, numbers) | {"top_eigenvalue": level, "loss": level, "surface": [[level] * 3] * 3}
 
 
 def planted(accuracy, labels=tuple(EXPERIMENTS), scale=SCALE, noise=0.001):
     """Return the rows that the experiments ask for, with an accuracy planted for each configuration."""
 
     def row(config, measure="training"):
-        trial = "lr" if config.optimizer == "sgd" else "rho"
-        tried = [t[trial] for t in TRIALS[config.optimizer]].index(getattr(config, trial))
         name = repr(config).replace("augment='none', ", "")  # a field that came later draws no other noise
         jitter = np.random.default_rng(seed_for("jitter", name)).normal() * noise
         level = np.random.default_rng(config.seed).normal() * 0.05  # a seed's own, ten times any gain: pairs remove it
         fields = {k: v for k, v in asdict(config).items() if k not in ("device", "data_dir")}
         measured = {"test_accuracy": accuracy(config) + level + jitter}
-        measured["validation_accuracy"] = 0.9 - 0.01 * abs(tried - BEST)
+        measured["validation_accuracy"] = 0.9 + score(config, BEST[config.optimizer])
         return {"experiment": measure} | fields | measured | BESIDE.get(measure, lambda _: {})(measured)
 
     comparisons = [c for label in labels for c in EXPERIMENTS[label].comparisons(scale)]
-    rows = [row(config) for config in unique([x for c in comparisons for x in c.tuning(scale)])]
-    runs = Runs(rows)
-    judged = unique([(x, c.measure) for c in comparisons for x in c.final(runs, scale)])
-    return rows + [row(*each) for each in judged]
+    return complete(comparisons, scale, row)
 
 
 def found(label, accuracy, **options):
@@ -66,8 +63,7 @@ def found(label, accuracy, **options):
 
 def at_best(config):
     """Whether the run is one at its arm's best trial."""
-    trial = "lr" if config.optimizer == "sgd" else "rho"
-    return getattr(config, trial) == TRIALS[config.optimizer][BEST][trial]
+    return at(BEST[config.optimizer], config)
 
 
 def growing(config):
@@ -116,7 +112,7 @@ def test_d6_is_about_a_margin_and_counts_evaluations():
     assert found("D6", behind(0.1)).verdict == SUPPORTED
     assert found("D6", behind(LITTLE)).verdict == INCONCLUSIVE
     assert found("D6", behind(1.0)).verdict == REFUTED
-    configs = [x for c in EXPERIMENTS["D6"].comparisons(SCALE) for x in c.untuned(SCALE)]
+    configs = [x for c in EXPERIMENTS["D6"].comparisons(SCALE) for x in c.final(None, SCALE)]
     cost = {(c.optimizer, c.epochs): c.epochs * (2 if c.optimizer == "sam" else 1) for c in configs}
     assert cost == {("sgd", 4): 4, ("s2sam", 4): 4, ("sam", 4): 8, ("sam", 2): 4}  # sam-half: equal evaluations
 
@@ -147,38 +143,56 @@ def test_the_map_finds_its_slopes_and_its_regimes():
     assert slopes[0].adjusted < 1e-3 < slopes[1].adjusted
     helped = {(x.at["noise"] > 0) for x in finding.lines if x.family == "regimes" and x.adjusted < 0.05}
     assert helped == {True}
-    steps = {weight(c.base) for c in EXPERIMENTS["R"].comparisons(Scale.of(3)) if not c.base.sparsity}
+    steps = {weight("trained", c.base) for c in EXPERIMENTS["R"].comparisons(Scale.of(3)) if not c.base.sparsity}
     assert max(steps) / min(steps) < 2.3  # about 340 steps, with 20, 68 or 170 evaluations between them
 
 
 def test_trials_are_as_many_for_every_arm_and_the_validation_part_alone_chooses():
-    assert {len(trials) for trials in TRIALS.values()} == {4}
-    assert all(len(next(iter(trial))) >= 2 and len(trial) == 1 for trials in TRIALS.values() for trial in trials)
+    assert {len(tried.first) + len(tried.then) for tried in TRIALS.values()} == {9}
+    rates = {arm: {trial["lr"] for trial in tried.first} for arm, tried in TRIALS.items()}
+    assert {(min(each), max(each)) for each in rates.values()} == {(0.025, 0.4)}  # no arm has a rate that others lack
     rows = planted(lambda config: 0.1 if at_best(config) else 0.9, ("D4", "D6"))  # test accuracy would choose otherwise
     judged = [row for row in rows if row["seed"] < TUNING]
     assert all(at_best(Config(**{k: row[k] for k in ("method", "optimizer", "lr", "rho")})) for row in judged)
     comparison, runs = Comparison(sparse(SCALE.base, 0.9), ARMS), Runs(rows)
-    assert {arm: comparison.chosen(runs, SCALE, arm) for arm in ARMS} == {arm: TRIALS[arm][BEST] for arm in ARMS}
+    assert {arm: comparison.chosen(runs, SCALE, arm) for arm in ARMS} == {arm: BEST[arm] for arm in ARMS}
     leak = [row | {"test_accuracy": 1.0} if row["seed"] >= TUNING else row for row in rows]
     assert comparison.gain(Runs(leak), SCALE) == comparison.gain(runs, SCALE)
+
+
+def test_rho_is_tried_at_the_best_rate_and_not_before_it_is_known():
+    rows = planted(level, ("D6",))
+    dense, runs = EXPERIMENTS["D6"].comparisons(SCALE)[0], Runs(rows)
+
+    def check(asked):
+        assert {(c.lr, c.rho) for c in asked if c.optimizer == "s2sam"} == {(0.2, r) for r in (0.02, 0.1, 0.2, 0.4)}
+        assert not any(c.optimizer == "sgd" for c in asked)
+
+    check(dense.refining(runs, SCALE))
+    assert {c.rho for c in dense.tuning(runs, SCALE)} == {0.05}
+    with pytest.raises(AssertionError):
+        check(dense.refining(None, SCALE))  # at the first rate, as plans are made
+    with pytest.raises(KeyError):
+        dense.refining(Runs([]), SCALE)
+    for step in ("refining", "final"):  # as many as are planned
+        assert len(getattr(dense, step)(runs, SCALE)) == len(getattr(dense, step)(None, SCALE))
 
 
 def test_arms_of_a_seed_share_all_but_their_trial():
     for experiment in EXPERIMENTS.values():
         for comparison in experiment.comparisons(SCALE):
-            configs = comparison.untuned(SCALE)
+            configs = comparison.final(None, SCALE)
             same = {replace(c, optimizer="sgd", rho=0.05, lr=0.1, seed=0, epochs=1) for c in configs}
             assert len(same) == 1
             assert {c.validation for c in configs} == {0.2}
             assert {(c.method == "dense", c.sparsity == 0) for c in configs} <= {(True, True), (False, False)}
-    assert not {c.seed for c in comparison.untuned(SCALE)} & {c.seed for c in comparison.tuning(SCALE)}
+    assert not {c.seed for c in configs} & {c.seed for c in trials([comparison], SCALE)}
 
 
 def test_experiments_share_runs_and_tuning_at_equal_regimes():
     d4, d5, d6 = (EXPERIMENTS[label].comparisons(SCALE) for label in ("D4", "D5", "D6"))
-    tuned = {x for c in d4 for x in c.tuning(SCALE)}
-    assert {x for c in d5 for x in c.tuning(SCALE)} <= tuned
-    shared = {x for c in d4 for x in c.untuned(SCALE)} & {x for c in d6 for x in c.untuned(SCALE)}
+    assert trials(d5, SCALE) <= trials(d4, SCALE)
+    shared = {x for c in d4 for x in c.final(None, SCALE)} & {x for c in d6 for x in c.final(None, SCALE)}
     assert len(shared) == 2 * 3 * SCALE.seeds  # SGD, S2-SAM and SAM, dense and at 90 %
 
 

@@ -7,13 +7,14 @@ from statistics import fmean
 import numpy as np
 import pytest
 import torch
+from evidence_rows import complete, trials
 
 from validation import figures
 from validation.cells import read, write
 from validation.evidence import report, runs, surfaces
 from validation.evidence.experiments import EXPERIMENTS
-from validation.evidence.experiments.surface import DECIDES, MEASURES, SPARSITIES
-from validation.evidence.protocol import Scale, unique
+from validation.evidence.experiments.surface import DECIDES, KINDS, MEASURES, SPARSITIES
+from validation.evidence.protocol import Scale
 from validation.evidence.runs import MEASURED, Runs, cell
 from validation.evidence.surfaces import VARIANTS, measured, shown
 from validation.landscape import roughness
@@ -40,17 +41,15 @@ def planted(numbers, label):
         jitter = np.random.default_rng(seed_for("jitter", repr(config))).normal() * ERROR
         level = np.random.default_rng(config.seed).normal() * 0.1  # a seed's own: pairs and slopes remove it
         given = {name: value + jitter + level for name, value in numbers(config).items()}
-        rough = {v: [given.get(f"Ra ({v})", 1.0 + jitter + level)] * 5 for v in VARIANTS}
-        logs = {v: [given.get(f"log-Ra ({v})", 1.0 + jitter + level)] * 5 for v in VARIANTS}
+        rough = {
+            kind: {v: [given.get(f"{kind} ({v})", 1.0 + jitter + level)] * 5 for v in VARIANTS} for kind in KINDS
+        }
         side = np.linspace(-1, 1, 5)
         table = 0.1 + config.sparsity + np.add.outer(side**2, 2 * side**2)
         beside = {"top_eigenvalue": 1.0 + jitter, "loss": 0.1 + jitter, "surface": table.tolist()}
-        return row | {"Ra": rough, "log-Ra": logs} | beside
+        return row | rough | beside
 
-    comparisons = EXPERIMENTS[label].comparisons(SCALE)
-    rows = [row(x) for x in unique([x for c in comparisons for x in c.tuning(SCALE)])]
-    found = Runs(rows)
-    return rows + [row(x, c.measure) for c in comparisons for x in c.final(found, SCALE)]
+    return complete(EXPERIMENTS[label].comparisons(SCALE), SCALE, row)
 
 
 def found(label, numbers):
@@ -78,7 +77,7 @@ def test_d2_finds_a_slope_of_ra_and_no_other(numbers, expected, slope):
     assert finding.effect.mean == pytest.approx(slope, abs=4 * ERROR / spread / math.sqrt(6))
     slopes = [line for line in finding.lines if line.family == "slopes"]
     assert [line.at["measure"] for line in slopes][:1] == [DECIDES]
-    assert len(slopes) == 2 * len(VARIANTS) + 2
+    assert len(slopes) == len(KINDS) * len(VARIANTS) + 2
     assert sum(line.adjusted < 0.01 for line in slopes) == (numbers(SMALL) != {DECIDES: 1.0})  # the planted one alone
 
 
@@ -141,10 +140,10 @@ def test_a_network_that_diverged_leaves_its_claim_open(tmp_path):
 
 
 def test_tuning_is_that_of_d4_and_judged_rows_are_surfaces():
-    tuned = {x for c in EXPERIMENTS["D4"].comparisons(SCALE) for x in c.tuning(SCALE)}
+    tuned = trials(EXPERIMENTS["D4"].comparisons(SCALE), SCALE)
     for label in ("D2", "D3"):
         comparisons = EXPERIMENTS[label].comparisons(SCALE)
-        assert {x for c in comparisons for x in c.tuning(SCALE)} <= tuned
+        assert trials(comparisons, SCALE) <= tuned
         assert {c.measure for c in comparisons} == {"landscape"}
     rows = planted(growing, "D3")
     assert Scale.seen(Runs(rows)) == SCALE  # surfaces alone tell the scale

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from evidence_rows import best_of, complete, score, trials
 from typer.testing import CliRunner
 
 from validation import figures
@@ -12,7 +13,7 @@ from validation.cells import read
 from validation.cli import app
 from validation.evidence import command, report
 from validation.evidence.experiments import EXPERIMENTS, translation
-from validation.evidence.protocol import TUNING, Scale, unique
+from validation.evidence.protocol import TUNING, Scale, Trials
 from validation.evidence.runs import Runs, cell, weight
 from validation.evidence.translated import BASE, TRIALS, Translated, scale, seen
 from validation.standing import INCONCLUSIVE, REFUTED, SUPPORTED
@@ -21,27 +22,23 @@ from validation.translation.runs import Setting
 
 SCALE = Scale(replace(BASE, digest="0" * 16), seeds=6, tuning=2)
 D9 = EXPERIMENTS["D9"]
-BEST = 1  # the planted best trial of every arm
+BEST = {arm: best_of(tried, 1, 0) for arm, tried in TRIALS.items()}  # planted
 
 
 def planted(gain, at=SCALE, noise=0.1):
     """Return complete rows in which S2-SAM gains gain(sparsity) BLEU over the other arms."""
 
-    def row(setting):
-        (name,) = TRIALS[setting.optimizer][0]
-        tried = [trial[name] for trial in TRIALS[setting.optimizer]].index(getattr(setting, name))
-        rng = np.random.default_rng(seed_for("jitter", setting.optimizer, str(setting.sparsity), setting.seed, tried))
+    def row(setting, _):
+        place = setting.optimizer, str(setting.sparsity), setting.seed, str(setting.lr), str(setting.rho)
+        rng = np.random.default_rng(seed_for("jitter", *place))
         level = np.random.default_rng(setting.seed).normal() * 3  # a seed's own: pairs remove it
         fields = {k: v for k, v in asdict(setting).items() if k not in ("device", "source", "target")}
         fields |= {"experiment": "translation", "family": "catalogues", "pairs": 6000, "tokens": 2000}
         ours = gain(setting.sparsity) if setting.optimizer == "s2sam" else 0.0
         fields["bleu"] = 20 + level + ours + rng.normal() * noise
-        return fields | {"validation_bleu": 20.0 - abs(tried - BEST)}
+        return fields | {"validation_bleu": 20.0 + score(setting, BEST[setting.optimizer])}
 
-    regimes = D9.comparisons(at)
-    rows = [row(s) for s in unique([x for c in regimes for x in c.tuning(at)])]
-    runs = Runs(rows)
-    return rows + [row(s) for c in regimes for s in c.final(runs, at)]
+    return complete(D9.comparisons(at), at, row)
 
 
 def found(gain, **options):
@@ -90,23 +87,24 @@ def test_unpaired_seeds_would_hide_it():
 def check_choice(rows):
     """Validation BLEU alone chooses, among as many trials for every arm; test BLEU of the trials changes nothing."""
     comparison = Translated(replace(SCALE.base, sparsity=0.8))
-    for arm, trials in TRIALS.items():
-        assert len(trials) == 3
-        assert comparison.chosen(Runs(rows), SCALE, arm) == trials[BEST]
+    for arm, tried in TRIALS.items():
+        assert len(tried.first) + len(tried.then) == 5
+        assert comparison.chosen(Runs(rows), SCALE, arm) == BEST[arm]
 
 
 def test_the_validation_part_alone_chooses():
     rows = planted(lambda s: 1.0)
-    check_choice([row | {"bleu": 99.0 * (row["rho"] == 0.1)} if row["seed"] >= TUNING else row for row in rows])
-    swapped = [row | {"validation_bleu": row["bleu"]} for row in rows]
+    leak = [row | {"bleu": 99.0 * (row["rho"] == 0.1)} if row["seed"] >= TUNING else row for row in rows]
+    check_choice(leak)
+    swapped = [row | {"validation_bleu": row["bleu"]} if row["rho"] != BASE.rho else row for row in leak]
     with pytest.raises(AssertionError):
         check_choice(swapped)
 
 
 def test_arms_share_all_but_their_trial_and_seeds_are_apart():
     for c in D9.comparisons(SCALE):
-        assert len({replace(x, optimizer="adam", rho=0.05, lr=BASE.lr, seed=0) for x in c.untuned(SCALE)}) == 1
-        assert {x.seed for x in c.untuned(SCALE)}.isdisjoint(x.seed for x in c.tuning(SCALE))
+        assert len({replace(x, optimizer="adam", rho=0.05, lr=BASE.lr, seed=0) for x in c.final(None, SCALE)}) == 1
+        assert {x.seed for x in c.final(None, SCALE)}.isdisjoint(x.seed for x in trials([c], SCALE))
 
 
 def test_stored_rows_tell_their_scale_beside_rows_of_images():
@@ -135,8 +133,8 @@ def test_its_figure_shows_the_papers_numbers():
 def test_it_is_run_when_asked_for_only():
     assert "D9" in EXPERIMENTS
     assert "D9" not in command._DEFAULT
-    assert weight(replace(BASE, optimizer="sam")) == 2 * weight(BASE)
-    assert weight(BASE) > 0
+    assert weight("translation", replace(BASE, optimizer="sam")) == 2 * weight("translation", BASE)
+    assert weight("translation", BASE) > 0
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +156,8 @@ def run(*arguments):
 def test_one_command_leaves_rows_finding_and_figure(files, tmp_path, monkeypatch):
     pytest.importorskip("sentencepiece")
     pytest.importorskip("sacrebleu")
-    for arm, trials in TRIALS.items():  # one trial and two networks show the way as three do
-        monkeypatch.setitem(TRIALS, arm, trials[:1])
+    for arm, tried in TRIALS.items():  # a trial or two, and two networks, show the way as three do
+        monkeypatch.setitem(TRIALS, arm, Trials(tried.first[:1], tried.then[:1]))
     monkeypatch.delitem(translation.SPARSITIES, "90%")
     text = ("--source", files["source"], "--target", files["target"])
     sizes = ("--seeds", 2, "--epochs", 1, "--width", 8, "--vocabulary", 60, "--limit", 64)
@@ -167,7 +165,7 @@ def test_one_command_leaves_rows_finding_and_figure(files, tmp_path, monkeypatch
     assert done.exit_code == 0, done.output
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"rows.jsonl", "findings.json", "D9.svg"}
     rows = read(tmp_path / "out" / "rows.jsonl")
-    assert len(rows) == 2 * 3 * (1 + 2)  # networks x arms x (a trial of one tuning seed + seeds)
+    assert len(rows) == 2 * (4 * (1 + 2) + 3)  # networks x (arms x (trial + seeds) + arms with rho, one tuning seed)
     (finding,) = json.loads((tmp_path / "out" / "findings.json").read_text())
     assert "a parallel text of the user's (content " in finding["regime"]
     assert {row["digest"] for row in rows} == {scale(2, **files, vocabulary=60, limit=64).base.digest}

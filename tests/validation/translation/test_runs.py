@@ -116,7 +116,7 @@ def test_it_learns_to_translate(files):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"optimizer": "sgd"}, "optimizer must be one of adam, sam, s2sam, got 'sgd'; pick one"),
+        ({"optimizer": "sgd"}, "optimizer must be one of adam, sam, s2sam, random, got 'sgd'; pick one"),
         ({"source": "x"}, "source and target must be given together, got source alone; give both, or none"),
         ({"epochs": 0}, "epochs must be >= 1, got 0; give the passes over the pairs"),
         ({"limit": 0}, "limit must be >= 1, got 0; give the pairs to train on, or None for all"),
