@@ -12,15 +12,13 @@ from torch import Tensor, nn
 
 from validation.cells import Row, experiment
 from validation.corruptions import CORRUPTIONS, SEVERITIES, corrupted
-from validation.evidence.runs import BESIDE, FILES, MEASURED, trained
+from validation.evidence.runs import BESIDE, BESIDE_CODE, MEASURED, alone
 from validation.training import Config
 from validation.training.config import seed_for
 from validation.training.loop import CHUNK
 
-_RUNS = ("s2sam", "validation/training", *FILES, "validation/corruptions.py")
 
-
-@partial(experiment, runs=(*_RUNS, "validation/evidence/runs.py"))
+@partial(experiment, runs=(*BESIDE_CODE, "validation/corruptions.py"))
 def corruption(**options: Any) -> list[Row]:
     """Train one configuration in memory and measure its error on corrupted test images.
 
@@ -31,10 +29,10 @@ def corruption(**options: Any) -> list[Row]:
         One row: that of `training` without its history, and `errors`: kind -> the part of the test images that is
         misclassified, for severities 1 to 5.
     """
-    ((run, row),) = trained(Config(**options))
+    run, row = alone(Config(**options))
     scale = run.x.amin((0, 2, 3), keepdim=True), run.x.amax((0, 2, 3), keepdim=True)
     found = errors(run.model, *run.test, scale=scale, seed=seed_for("corruption", run.config.seed))
-    return [{name: value for name, value in row.items() if name != "history"} | {"errors": found}]
+    return [row | {"errors": found}]
 
 
 MEASURED["corruption"] = Config

@@ -20,11 +20,12 @@ PLACE = ("device", "data_dir", "source", "target")  # of a configuration: where,
 MEASURED: dict[str, type[Any]] = {"training": Config}  # experiment whose rows are judged -> what configures its runs
 BESIDE: dict[str, int] = {}  # experiment that measures more than training -> how long that takes, as `weight` counts
 FRACTION = {"lt": 0.2, "lrr": 0.2, "lt-30": 0.3, "lt-40": 0.4}  # what a round of an iterative method cuts
-FILES = ("validation/models.py", "validation/datasets.py", "validation/image_files.py")  # what else training runs
+CODE = ("s2sam", "validation/training", "validation/models.py", "validation/datasets.py", "validation/image_files.py")
+BESIDE_CODE = (*CODE, "validation/evidence/runs.py")  # of a cell that trains and measures more
 _images = lru_cache(maxsize=1)(load)
 
 
-@partial(experiment, runs=("s2sam", "validation/training", *FILES))
+@partial(experiment, runs=CODE)
 def training(*, together: list[list[Any]] | None = None, **options: Any) -> list[Row]:
     """Train one configuration, or several side by side, in memory; what is stopped begins again.
 
@@ -59,6 +60,12 @@ def trained(base: Config, together: list[list[Any]] | None = None) -> list[tuple
             runs = stack.runs
     said = sorted({str(w.message) for w in warned})
     return [(run, _row(run, len(runs)) | {"warned": said}) for run in runs]
+
+
+def alone(config: Config) -> tuple[Training, Row]:
+    """Train one configuration; return the run as it stands at the end, and its row without the history."""
+    ((run, row),) = trained(config)
+    return run, {name: value for name, value in row.items() if name != "history"}
 
 
 def _apart(base: Config, together: list[list[Any]]) -> list[Config]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from validation.cells import Row, experiment
-from validation.evidence.runs import BESIDE, FILES, MEASURED, trained
+from validation.evidence.runs import BESIDE, BESIDE_CODE, MEASURED, alone
 from validation.landscape import BATCHNORM, roughness, surfaces, top_eigenvalue
 from validation.training import Config
 from validation.training.config import seed_for
@@ -29,10 +29,9 @@ POINTS = 21  # of a side; the square goes from -1 to 1 lengths of the filters
 WHERE = ("masked", "unmasked")
 VARIANTS = tuple(f"{where}, {norm}" for where, norm in product(WHERE, BATCHNORM))
 KEPT = 4  # digits of the losses that a row keeps for its figure
-_RUNS = ("s2sam", "validation/training", *FILES, "validation/landscape.py")
 
 
-@partial(experiment, runs=(*_RUNS, "validation/evidence/runs.py"))
+@partial(experiment, runs=(*BESIDE_CODE, "validation/landscape.py"))
 def landscape(**options: Any) -> list[Row]:
     """Train one configuration in memory and measure the surface around it.
 
@@ -42,10 +41,10 @@ def landscape(**options: Any) -> list[Row]:
     Returns:
         One row: that of `training` without its history, and what `measured` says of the surface at its end.
     """
-    ((run, row),) = trained(Config(**options))
+    run, row = alone(Config(**options))
     x, y = shown(run, IMAGES)
     around = measured(run.model, x, y, run.sparse.masks, planes=PLANES, points=POINTS, seed=run.config.seed)
-    return [{name: value for name, value in row.items() if name != "history"} | around]
+    return [row | around]
 
 
 MEASURED["landscape"] = Config
