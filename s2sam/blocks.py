@@ -1,12 +1,14 @@
 """The passes over memory: to y, back to w, back to w with the new gradient kept; each touches a tensor once.
 
-At the size of a model these steps wait for memory and little else. On the CPU each tensor is therefore walked in blocks
-that stay in the cache while several operations work on them; the order of the arithmetic, and so every bit, is the same
-for any number of threads. Other devices get one launch for a list of tensors. What is computed is `s2sam.rules`: here
-a direction g becomes the perturbation (g s) f, with the power of two s and the factor f of `rules.scales`.
+At the size of a model these steps wait for memory and little else. On the CPU a large tensor is therefore walked in
+blocks that stay in the cache while several operations work on them, and small ones, which wait for Python instead, go
+together in lists; the order of the arithmetic, and so every bit, is the same for any number of threads. Other devices
+get one launch for a list of tensors. What is computed is `s2sam.rules`: here a direction g becomes the perturbation
+(g s) f, with the power of two s and the factor f of `rules.scales`.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from typing import Any
 
 import torch
@@ -17,7 +19,8 @@ Lifted = tuple[Tensor, Tensor]  # parameter at y, buffer with w
 
 _BLOCK = 2**17  # entries: on one thread or two a few float32 blocks of this size stay in caches of a MiB or two
 _ROW = 2**12  # a row's squares are summed pairwise by one thread, whatever the number of threads
-_LIST = 2**26  # entries that a list's temporaries may have elsewhere than on the CPU
+_SMALL = 2**15  # entries up to which a tensor is one of a list: calls of its own would cost more than the cache saves
+_LIST = 2**26  # entries that a list's temporaries may have elsewhere than on the CPU, where they are a block
 
 
 def squares(tensors: Sequence[Tensor], scale: Tensor | None = None) -> Tensor:
@@ -30,10 +33,14 @@ def squares(tensors: Sequence[Tensor], scale: Tensor | None = None) -> Tensor:
     parts = [torch.zeros(1, dtype=torch.float64)]
     wide = _room(torch.float64)
     for t in tensors:
+        if t.numel() <= _SMALL:
+            continue
         for (block,) in [(t,)] if (kept := t.requires_grad and torch.is_grad_enabled()) else _walk(t):
             x = block.double() if kept else _fit(wide, block).copy_(block)  # autograd needs old values: no scratch
             x = x if scale is None else x * scale if kept else x.mul_(scale)
             parts += _rows(x.square() if kept else x.square_())
+    for (batch,) in _lists([(t,) for t in tensors if t.numel() <= _SMALL]):
+        parts += _rows_of_list(batch, scale)
     return torch.cat(parts)
 
 
@@ -62,11 +69,12 @@ def lift(pairs: Sequence[Lifted], scales: Sequence[Scale]) -> None:
     A retry adds e = fl(y - w), so y = fl(w + e) from the start: fl(w + fl(y - w)) may differ from y (on a tie rounded
     to a power of two), but doing it once more changes nothing (this project; tested exhaustively).
     """
-    rest: dict[tuple[int, torch.device], tuple[Scale, list[Lifted]]] = {}
+    lists: dict[tuple[int, bool, torch.device, torch.dtype], tuple[Scale, list[Lifted]]] = {}
     rooms: dict[torch.dtype, Tensor] = {}
     for (p, buffer), scale in zip(pairs, scales, strict=True):
-        if not one_pass(p):
-            rest.setdefault((id(scale and scale[1]), p.device), (scale, []))[1].append((p, buffer))
+        if not (here := one_pass(p)) or p.numel() <= _SMALL:
+            alike = id(scale and scale[1]), here, p.device, p.dtype
+            lists.setdefault(alike, (scale, []))[1].append((p, buffer))
             continue
         room = rooms.setdefault(p.dtype, _room(p.dtype))
         power = 1.0 if scale is None else scale[0].item()  # on the CPU, so nothing waits
@@ -79,15 +87,16 @@ def lift(pairs: Sequence[Lifted], scales: Sequence[Scale]) -> None:
                 torch.add(w, d, out=y)
             d.copy_(w)
             _once_more(w, y)
-    for scale, members in rest.values():
+    for (_, here, *_), (scale, members) in lists.items():
         for ws, ds in _lists(members):
-            multiply(ds, scale)
-            ys = torch._foreach_add(ws, ds)
-            torch._foreach_copy_(ds, ys)
-            torch._foreach_sub_(ds, ws)
-            torch._foreach_copy_(ys, ws)
-            torch._foreach_add_(ws, ds)
-            torch._foreach_copy_(ds, ys)
+            if here and scale is not None and scale[1].dtype == ws[0].dtype:
+                ys = torch._foreach_addcmul(ws, ds, [scale[1]] * len(ws), value=scale[0].item())
+            else:
+                multiply(ds, scale)
+                ys = torch._foreach_add(ws, ds)
+            torch._foreach_copy_(ds, ws)
+            torch._foreach_sub_(ys, ws)
+            torch._foreach_add_(ws, ys)
 
 
 def _once_more(w: Tensor, y: Tensor) -> None:
@@ -103,14 +112,17 @@ def _once_more(w: Tensor, y: Tensor) -> None:
 def lower(pairs: Sequence[Lifted]) -> None:
     """Bring parameters back to w, which their buffers hold, and leave e = fl(y - w) there."""
     rooms: dict[torch.dtype, Tensor] = {}
+    lists: list[Lifted] = []
     for p, buffer in pairs:
-        if one_pass(p):
-            room = rooms.setdefault(p.dtype, _room(p.dtype))
-            for y, w in _walk(p, buffer):
-                e = torch.sub(y, w, out=_fit(room, y))
-                y.copy_(w)
-                w.copy_(e)
-    for ys, ws in _lists([pair for pair in pairs if not one_pass(pair[0])]):
+        if p.numel() <= _SMALL or not one_pass(p):
+            lists.append((p, buffer))
+            continue
+        room = rooms.setdefault(p.dtype, _room(p.dtype))
+        for y, w in _walk(p, buffer):
+            e = torch.sub(y, w, out=_fit(room, y))
+            y.copy_(w)
+            w.copy_(e)
+    for ys, ws in _lists(lists):
         es = torch._foreach_sub(ys, ws)
         torch._foreach_copy_(ys, ws)
         torch._foreach_copy_(ws, es)
@@ -129,24 +141,36 @@ def keep(items: Sequence[tuple[Tensor, Tensor, Tensor, bool]]) -> Tensor:
     parts = [torch.zeros(1, dtype=torch.float64)]
     wide = _room(torch.float64)
     for p, buffer, gradient, back in items:
+        if p.numel() <= _SMALL:
+            continue
         for w, d, g in _walk(p, buffer, gradient):
             if back:
                 w.copy_(d)
             d.copy_(g)
             parts += _rows(_fit(wide, d).copy_(d).square_())
+    for ps, ds, gs, backs in _lists([item for item in items if item[0].numel() <= _SMALL]):
+        if any(backs):
+            torch._foreach_copy_(list(compress(ps, backs)), list(compress(ds, backs)))
+        torch._foreach_copy_(ds, gs)
+        parts += _rows_of_list(ds)
     return torch.cat(parts).sum().sqrt()
 
 
 def _walk(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Yield blocks of tensors of one shape: views that go through memory alike; where there are none, all at once."""
-    first = tensors[0]
-    if not all(t.is_contiguous() for t in tensors):
-        order = sorted(range(first.ndim), key=first.stride, reverse=True)
-        tensors = tuple(t.permute(order) for t in tensors)
+    tensors = _as_in_memory(*tensors)
     if all(t.is_contiguous() for t in tensors):
         yield from zip(*(t.view(-1).split(_BLOCK) for t in tensors), strict=True)
     else:
         yield tensors
+
+
+def _as_in_memory(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return views of tensors of one shape with their axes in the order of the first one's memory."""
+    if all(t.is_contiguous() for t in tensors):
+        return tensors
+    order = sorted(range(tensors[0].ndim), key=tensors[0].stride, reverse=True)
+    return tuple(t.permute(order) for t in tensors)
 
 
 def _room(dtype: torch.dtype) -> Tensor:
@@ -170,15 +194,21 @@ def _rows(x: Tensor) -> list[Tensor]:
     return [*rows, x[-over:].sum().view(1)]
 
 
-def _lists(pairs: Sequence[Lifted]) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-    """Yield pairs as two lists, of as many entries as temporaries may have."""
-    batch: list[Lifted] = []
+def _rows_of_list(tensors: Sequence[Tensor], scale: Tensor | None = None) -> list[Tensor]:
+    """Return sums of squares, times a scale's, of rows of tensors laid end to end; differentiable."""
+    x = torch.cat([_as_in_memory(t)[0].reshape(-1) for t in tensors]).double()
+    return _rows((x if scale is None else x * scale).square())
+
+
+def _lists(items: Sequence[tuple[Any, ...]]) -> Iterator[tuple[list[Any], ...]]:
+    """Yield items, which begin with a tensor, as a list of each of their parts, as long as temporaries may be."""
+    batch: list[tuple[Any, ...]] = []
     size = 0
-    for pair in pairs:
-        if batch and size + pair[0].numel() > _LIST:
-            yield [p for p, _ in batch], [b for _, b in batch]
+    for item in items:
+        if batch and size + item[0].numel() > (_BLOCK if item[0].device.type == "cpu" else _LIST):
+            yield tuple(map(list, zip(*batch, strict=True)))
             batch, size = [], 0
-        batch.append(pair)
-        size += pair[0].numel()
+        batch.append(item)
+        size += item[0].numel()
     if batch:
-        yield [p for p, _ in batch], [b for _, b in batch]
+        yield tuple(map(list, zip(*batch, strict=True)))

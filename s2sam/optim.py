@@ -150,8 +150,8 @@ class S2SAM(Wrapper):
         return self._evaluate_here(closure)
 
     def _buffers(self) -> dict[Tensor, Tensor]:
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        return {p: self.state[p][BUFFER] for p in parameters if BUFFER in self.state.get(p, ())}
+        states = ((p, self.state.get(p, {})) for group in self.param_groups for p in group["params"])
+        return {p: state[BUFFER] for p, state in states if BUFFER in state}
 
     def _applied(self) -> list[tuple[float, float | Tensor, Tensor, Tensor]]:
         groups, buffers = [g for g in self.param_groups if not _equal(g["rho"], 0)], self._buffers()
@@ -222,7 +222,9 @@ def _scales(directions: list[Direction], norm: Tensor | None) -> list[Scale]:
     """
     if not directions:
         return []
-    radii = [_sign(group) * rho for group, rho, *_ in directions]
+    signed = {(id(group), id(rho)): (group, rho) for group, rho, *_ in directions}  # few, so that few factors are made
+    factors_of = {key: _sign(group) * rho for key, (group, rho) in signed.items()}
+    radii = [factors_of[id(group), id(rho)] for group, rho, *_ in directions]
     gradients = [g for *_, g in directions]
     if any(group["adaptive"] for group, *_ in directions):
         weights = [

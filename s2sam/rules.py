@@ -71,7 +71,7 @@ def scales(direction: Sequence[Tensor], rho: Radius, norm: Tensor | None = None)
         scale = _power(norm, work)
         norm = norm * scale
     radii = list(rho) if isinstance(rho, Sequence) else [rho] * len(direction)
-    factors = {id(r): _factor(r, norm).to(work) for r in radii}
+    factors = {key: _factor(r, norm).to(work) for key, r in {id(r): r for r in radii}.items()}
     return scale.to(work), [factors[id(r)] for r in radii]
 
 

@@ -20,11 +20,12 @@ LAYOUTS = ("plain", "transposed", "channels_last", "strided", "expanded gradient
 pytestmark = pytest.mark.filterwarnings("ignore:perturbation must survive rounding")
 
 
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    """Blocks of 8 entries in rows of 4, so that a few dozen entries are several blocks, rows and left-overs."""
+@pytest.fixture(autouse=True, params=[0, 7], ids=["blocks", "lists too"])
+def small_blocks(request, monkeypatch):
+    """Blocks of 8 entries in rows of 4, so that a few dozen entries are several blocks, lists, rows and left-overs."""
     monkeypatch.setattr(blocks, "_BLOCK", 8)
     monkeypatch.setattr(blocks, "_ROW", 4)
+    monkeypatch.setattr(blocks, "_SMALL", request.param)
 
 
 def laid_out(values, shape, layout):
@@ -123,7 +124,7 @@ def test_a_pass_that_is_not_the_rules_is_caught(monkeypatch):
 @pytest.mark.parametrize("dtype", [HALF, BRAIN, SINGLE])
 def test_the_norm_of_the_pass_has_the_bits_of_the_rules(layout, dtype):
     items = []
-    for i, shape in enumerate(SHAPES):
+    for i, shape in enumerate([*SHAPES, (2, 3), (2, 2), *SHAPES]):
         generator = torch.Generator().manual_seed(i)
         p, g = laid_out(torch.randn(shape, generator=generator).to(dtype), shape, layout)
         g.copy_(torch.randn(shape, generator=generator))
