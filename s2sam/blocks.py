@@ -44,6 +44,13 @@ def squares(tensors: Sequence[Tensor], scale: Tensor | None = None) -> Tensor:
     return torch.cat(parts)
 
 
+def total(sums: Tensor) -> Tensor:
+    """Return the sum of partial sums, shape (), in an order that the number of threads does not change."""
+    while len(sums) > _ROW:  # torch would share a longer one out
+        sums = torch.cat(_rows(sums))
+    return sums.sum()
+
+
 def one_pass(tensor: Tensor) -> bool:
     """Whether the blocks below are for this tensor: a plain one on the CPU, in no graph that is being traced."""
     plain = type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu"
@@ -153,7 +160,7 @@ def keep(items: Sequence[tuple[Tensor, Tensor, Tensor, bool]]) -> Tensor:
             torch._foreach_copy_(list(compress(ps, backs)), list(compress(ds, backs)))
         torch._foreach_copy_(ds, gs)
         parts += _rows_of_list(ds)
-    return torch.cat(parts).sum().sqrt()
+    return total(torch.cat(parts)).sqrt()
 
 
 def _walk(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from s2sam import native
+
 BUFFER = "ascent"  # key of our buffer in the state of a parameter
 SEED = "rounding_seed"  # group option: seed of the next perturbation's stochastic rounding; None rounds to nearest
 HELD = "held_rho"  # group option: radius of the perturbation that the buffers hold, 0.0 when they hold gradients
@@ -39,11 +41,12 @@ def check_base(base: Any) -> None:
         )
 
 
-def check_group(group: Mapping[str, Any]) -> None:
-    """Refuse a group with a bad option or parameter.
+def check_group(group: Mapping[str, Any], *, fused: bool = False) -> None:
+    """Refuse a group with a bad option or parameter, or one that the compiled passes are not for where they are asked.
 
     Raises:
         TypeError, ValueError: naming the rule.
+        RuntimeError: with `fused`, without a C compiler.
     """
     rho = check_radius(group["rho"])
     if not 0 <= (value := float(rho)) < math.inf:
@@ -53,15 +56,19 @@ def check_group(group: Mapping[str, Any]) -> None:
     seed = group[SEED]
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
         raise ValueError(f"{SEED} must be None or an integer >= 0, got {seed!r}; None rounds to nearest")
+    if not isinstance(fused, bool):
+        raise TypeError(f"fused must be True or False, got {fused!r}; True compiles the passes over memory")
     params = group["params"]
-    for p in [params] if isinstance(params, Tensor) else params:
-        tensor = p[1] if isinstance(p, tuple) else p
+    tensors = [p[1] if isinstance(p, tuple) else p for p in ([params] if isinstance(params, Tensor) else params)]
+    for tensor in tensors:
         if isinstance(tensor, Tensor) and not tensor.is_floating_point():
             raise ValueError(f"parameters must be real floating-point, got {tensor.dtype}; use torch.view_as_real")
         if hasattr(tensor, "_is_flat_param") or hasattr(tensor, "_fsdp_flattened"):  # a shard of unknown others
             raise ValueError(
                 "parameters must show how they are split, got one of FullyShardedDataParallel; fully_shard it"
             )
+    if fused:
+        native.check(tensors)
 
 
 def check_radius(rho: Any) -> float | Tensor:

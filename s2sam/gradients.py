@@ -1,12 +1,12 @@
 """Gradients become the next direction: copied into buffers, their norm remembered, none with an entry not finite."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from s2sam.blocks import keep, one_pass
+from s2sam.blocks import one_pass
 from s2sam.rules import global_norm
 from s2sam.shards import local, placed_like
 
@@ -30,8 +30,10 @@ def kept_in_one_pass(parameters: Sequence[Tensor]) -> bool:
     return all(one_pass(p) and p.dtype is not torch.float64 for p in parameters)
 
 
-def keep_finite(items: Sequence[tuple[Tensor, Tensor, Tensor, bool]]) -> tuple[Tensor, Tensor]:
-    """Do as `blocks.keep`, and then write zeros into all buffers if an entry of any is not finite.
+def keep_finite(
+    keep: Callable[..., Tensor], items: Sequence[tuple[Tensor, Tensor, Tensor, bool]]
+) -> tuple[Tensor, Tensor]:
+    """Do as `keep`, that of `blocks` or `native`, and then write zeros into all buffers if any entry is not finite.
 
     Returns:
         Whether all were finite; the norm of what the buffers hold now. Both of shape ().

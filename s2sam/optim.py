@@ -56,6 +56,8 @@ class S2SAM(Wrapper):
         rounding_seed: an integer >= 0 rounds y stochastically in bfloat16 and float16 parameters (`s2sam.rounding`),
             where rounding to nearest may lose the perturbation; an option of each group, saved, counted on each time.
             Other types are not affected. Not for CUDA graphs, whose random bits would repeat.
+        fused: whether compiled loops (`s2sam.native`) go through memory, for plain float32 parameters on the CPU; it
+            needs a C compiler. No part of the state dict.
 
     Attributes:
         base: the base optimizer.
@@ -64,6 +66,7 @@ class S2SAM(Wrapper):
 
     Raises:
         TypeError, ValueError: when an argument, a parameter or the base optimizer is refused.
+        RuntimeError: with `fused`, without a C compiler.
     """
 
     @torch.no_grad()
@@ -93,12 +96,12 @@ class S2SAM(Wrapper):
             if not _equal(rho, 0):
                 pairs += [(p, buffers[p]) for p in members]
         steps = zip(fresh, _scales(fresh, self._known_norm([buffer for *_, buffer in fresh])), strict=True)
-        scale = {p: step for (*_, p, _), step in steps}
+        scale = {id(p): step for (*_, p, _), step in steps}
         for p in resting:
-            multiply([local(buffers[p])], scale[p])
+            multiply([local(buffers[p])], scale[id(p)])
         for group, held in marks:
             group[HELD] = held
-        self._lift(pairs, [scale.get(p) for p, _ in pairs])
+        self._lift(pairs, [scale.get(id(p)) for p, _ in pairs])
 
     @contextmanager
     def perturbed(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from s2sam.blocks import one_pass, squares
+from s2sam.blocks import one_pass, squares, total
 from s2sam.shards import combined, local
 
 Radius = float | Tensor | Sequence[float | Tensor]
@@ -225,7 +225,7 @@ def _norm(tensors: Sequence[Tensor], batched: bool, scale: Tensor | None) -> Ten
     if others:  # one launch for them all
         norms = torch._foreach_norm(others, 2, dtype=torch.float64)
         parts += [torch.stack([norm.to(first.device) for norm in norms]).square()]
-    return torch.cat([part.to(first.device) for part in parts]).sum().sqrt()
+    return total(torch.cat([part.to(first.device) for part in parts])).sqrt()
 
 
 def _times(tensors: list[Tensor], factor: Tensor, batched: bool, inplace: bool = False) -> list[Tensor]:

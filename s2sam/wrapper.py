@@ -10,6 +10,7 @@ its hooks (they would run twice); create our buffers (Adam takes an empty state 
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,29 +19,20 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_pre_hooks
 from torch.utils.hooks import RemovableHandle
 
-from s2sam.blocks import Lifted, Scale, lift, lower
+from s2sam import blocks, native
+from s2sam.blocks import Lifted, Scale
 from s2sam.checks import BUFFER, HELD, SEED, check_base, check_callable, check_group, fitting
+from s2sam.delegation import HOOKS, noted, of_base
 from s2sam.diagnostics import Diagnostics
 from s2sam.gradients import KnownNorm, copy_finite, dense_gradients, keep_finite, kept_in_one_pass
 from s2sam.rounding import warn_if_lost
 from s2sam.shards import local, moved
 
-_HOOKS = [f"_optimizer_{name}_hooks" for name in ("step_pre", "step_post", "state_dict_pre", "state_dict_post")]
-_HOOKS += [f"_optimizer_load_state_dict_{when}_hooks" for when in ("pre", "post")]
-
-
-def _of_base(name: str) -> Any:
-    """Return a property that is the base optimizer's attribute (which it replaces on `load_state_dict`)."""
-    return property(lambda self: getattr(self.base, name), lambda self, value: setattr(self.base, name, value))
-
-
-def _noted(name: str) -> Any:
-    """Return a property kept in the dict `_now`: `torch.compile` (2.13) loses what is assigned to an optimizer."""
-    return property(lambda self: self._now[name], lambda self, value: self._now.__setitem__(name, value))
-
 
 class Wrapper(Optimizer):
     """What SAM and S2SAM share; their docstrings say what the arguments are."""
+
+    fused = False
 
     def __init__(
         self,
@@ -48,12 +40,14 @@ class Wrapper(Optimizer):
         rho: float | Tensor = 0.05,
         adaptive: bool = False,
         rounding_seed: int | None = None,
+        fused: bool = False,
     ) -> None:
         check_base(base_optimizer)
         options = {"rho": rho, "adaptive": adaptive, SEED: rounding_seed, HELD: 0.0}
         for group in base_optimizer.param_groups:
-            check_group(options | group)
+            check_group(options | group, fused=fused)
         self.base = base_optimizer
+        self.fused = fused
         self.base.defaults.update(options)
         for group in self.param_groups:
             for name, value in options.items():
@@ -65,7 +59,7 @@ class Wrapper(Optimizer):
 
     def _share_hooks(self) -> None:
         """Make hooks registered on either object act on both; a fresh copy has none, as in torch."""
-        for name in _HOOKS:
+        for name in HOOKS:
             setattr(self, name, getattr(self.base, name))
         self._gradient_hooks: OrderedDict[int, Callable[[], bool | None]] = OrderedDict()
         self._leave_out = False
@@ -73,16 +67,21 @@ class Wrapper(Optimizer):
         self._looked = False
         self._patch_step_function()
 
-    state = _of_base("state")
-    param_groups = _of_base("param_groups")
-    defaults = _of_base("defaults")
-    _lifted = _noted("lifted")  # list of (parameter at y, buffer with w), None when at w
-    _norm = _noted("norm")  # KnownNorm of the buffers, or None
-    _leave_out = _noted("leave_out")  # what the gradient hooks said last
-    _looked = _noted("looked")  # whether a first perturbation was seen to survive in half types, or not
+    @property
+    def _passes(self) -> ModuleType:
+        """What goes through memory for us; in a graph that is traced, torch's own operations."""
+        return native if self.fused and not torch.compiler.is_compiling() else blocks
+
+    state = of_base("state")
+    param_groups = of_base("param_groups")
+    defaults = of_base("defaults")
+    _lifted = noted("lifted")  # list of (parameter at y, buffer with w), None when at w
+    _norm = noted("norm")  # KnownNorm of the buffers, or None
+    _leave_out = noted("leave_out")  # what the gradient hooks said last
+    _looked = noted("looked")  # whether a first perturbation was seen to survive in half types, or not
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("base", "skipped_perturbations", "_lifted")}
+        return {name: getattr(self, name) for name in ("base", "fused", "skipped_perturbations", "_lifted")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "base" not in state:  # from torch's load_state_dict, with what is the base's
@@ -103,7 +102,7 @@ class Wrapper(Optimizer):
         """
         if not isinstance(param_group.get("params"), Tensor | set):
             param_group["params"] = list(param_group["params"])
-        check_group(self.defaults | param_group)
+        check_group(self.defaults | param_group, fused=self.fused)
         self.base.add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:
@@ -162,7 +161,7 @@ class Wrapper(Optimizer):
     @torch.no_grad()
     def restore(self) -> None:
         """Bring the parameters back to w, bit for bit; nothing happens when they are there."""
-        lower([(local(p), local(b)) for p, b in self._lifted or []])
+        self._passes.lower([(local(p), local(b)) for p, b in self._lifted or []])
         moved([p for p, _ in self._lifted or []])
         self._lifted = None
 
@@ -171,7 +170,7 @@ class Wrapper(Optimizer):
         scales = scales or [None] * len(pairs)
         if pairs and not self._looked:
             self._looked = warn_if_lost(pairs, scales)
-        lift([(local(p), local(b)) for p, b in pairs], scales)
+        self._passes.lift([(local(p), local(b)) for p, b in pairs], scales)
         moved([p for p, _ in pairs])
         self._lifted = pairs
 
@@ -238,12 +237,13 @@ class Wrapper(Optimizer):
             raise
         if not gradients:
             return {}
-        copies = {p: buffers[p] if p in buffers else torch.empty_like(p) for p in gradients}
+        copies = {p: torch.empty_like(p) if (held := buffers.get(p)) is None else held for p in gradients}
         if kept_in_one_pass(list(gradients)):
-            back = {p for p, buffer in self._lifted or [] if copies.get(p) is buffer}
-            self._lifted = [pair for pair in self._lifted or [] if pair[0] not in back]
+            back = {id(p) for p, buffer in self._lifted or [] if copies.get(p) is buffer}  # a tensor's own hash is slow
+            self._lifted = [pair for pair in self._lifted or [] if id(pair[0]) not in back]
             self.restore()  # parameters without a gradient
-            finite, norm = keep_finite([(p, copies[p], g, p in back) for p, g in gradients.items()])
+            items = [(p, copies[p], g, id(p) in back) for p, g in gradients.items()]
+            finite, norm = keep_finite(self._passes.keep, items)
             self._norm = KnownNorm(norm, list(copies.values()))
         else:
             self.restore()
@@ -252,6 +252,7 @@ class Wrapper(Optimizer):
         return copies
 
     def _known_norm(self, buffers: list[Tensor]) -> Tensor | None:
-        """Return the norm of buffers that still hold what `_copy_gradients` left there; it is asked for once."""
+        """Return the norm of buffers, remembered if they hold what `_copy_gradients` left there; None: unknown."""
         known, self._norm = self._norm, None
-        return known and known.of(buffers)
+        norm = known and known.of(buffers)
+        return native.norm(buffers) if norm is None and self._passes is native else norm

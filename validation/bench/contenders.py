@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from s2sam import S2SAM, SAM
+from s2sam.native import library
 
 RHO, LR, MOMENTUM = 0.05, 0.01, 0.9
+FUSED, NAIVE = "S2SAM, fused", "naive S2-SAM"
 Closure = Callable[[], Any]  # clears gradients, evaluates, runs backward
 
 
@@ -60,7 +62,8 @@ def sgd(parameters: Iterable[nn.Parameter], **options: Any) -> torch.optim.SGD:
 def tensors(entries: int) -> list[nn.Parameter]:
     """Return parameters of that many entries, in matrices and vectors like a network's, each with a gradient."""
     generator = torch.Generator().manual_seed(0)
-    shapes = itertools.cycle([(1024, 1024), (1024,), (256, 1024), (256,)])
+    side = 1024 if entries > 2**20 else 64
+    shapes = itertools.cycle([(side, side), (side,), (side // 4, side), (side // 4,)])
     found, left = [], entries
     while left:
         shape = next(shapes)
@@ -70,6 +73,15 @@ def tensors(entries: int) -> list[nn.Parameter]:
     for p in found:
         p.grad = 1e-3 * torch.randn(p.shape, generator=generator)
     return found
+
+
+def compiled() -> str:
+    """Return why the compiled passes cannot be had here; nothing where they can."""
+    try:
+        library()
+    except RuntimeError as error:
+        return str(error)
+    return ""
 
 
 def plain(parameters: Sequence[nn.Parameter]) -> Callable[[Closure], Any]:
@@ -118,6 +130,6 @@ OURS: dict[str, Callable[[Sequence[nn.Parameter]], Callable[[Closure], Any]]] = 
     "SGD": plain,
     "S2SAM": lambda parameters: S2SAM(sgd(parameters), rho=RHO).step,
     "SAM": lambda parameters: SAM(sgd(parameters), rho=RHO).step,
-    "naive S2-SAM": naive,
+    NAIVE: naive,
 }
 PEERS = ("SAM", "LookSAM")  # of pytorch_optimizer

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from s2sam import S2SAM, SAM
 from s2sam.sparse.static import RandomMask
-from validation.bench.contenders import RHO, sgd
+from validation.bench.contenders import FUSED, RHO, compiled, sgd
 from validation.bench.timing import machine, median_interval, side_by_side
 from validation.models import ResNet
 
-METHODS = ("SGD", "S2SAM", "SAM")
+METHODS = ("SGD", "S2SAM", FUSED, "SAM")
 
 
 class Block(nn.Module):
@@ -88,14 +88,15 @@ def training(repetitions: int = 15, networks: dict[str, Any] = NETWORKS) -> dict
     the interval: other work on the machine disturbs it less.
     """
     rows: list[dict[str, Any]] = []
+    methods = [method for method in METHODS if method != FUSED or not compiled()]
     for name, network in networks.items():
         for sparsity in (0.0, 0.9):
             torch.manual_seed(0)
             make, x, y = network()
-            counts: dict[str, list[int]] = {method: [0] for method in METHODS}
-            steps = {method: _step(method, make(), sparsity, x, y, counts[method]) for method in METHODS}
+            counts: dict[str, list[int]] = {method: [0] for method in methods}
+            steps = {method: _step(method, make(), sparsity, x, y, counts[method]) for method in methods}
             table = side_by_side(repetitions, steps)
-            for method in METHODS:
+            for method in methods:
                 pairs = list(zip(table["SGD"], table[method], strict=True))
                 ratios = [a / b for (a, _), (b, _) in pairs]
                 low, middle, high = median_interval(ratios)
@@ -113,13 +114,15 @@ def training(repetitions: int = 15, networks: dict[str, Any] = NETWORKS) -> dict
                         "ratios": [round(ratio, 4) for ratio in ratios],
                     }
                 )
-    return {"machine": machine(), "repetitions": repetitions, "rows": rows}
+    return {"machine": machine(), "repetitions": repetitions, "fused": compiled() or "compiled", "rows": rows}
 
 
 def _step(method: str, model: nn.Module, sparsity: float, x: Tensor, y: Tensor, count: list[int]) -> Callable[[], None]:
     """Return a training step of a network, masked where it is to be sparse; it counts its backward passes."""
     base = sgd(model.parameters(), weight_decay=5e-4)
-    optimizer = base if method == "SGD" else {"S2SAM": S2SAM, "SAM": SAM}[method](base, rho=RHO)
+    optimizer: Any = base
+    if method != "SGD":
+        optimizer = SAM(base, rho=RHO) if method == "SAM" else S2SAM(base, rho=RHO, fused=method == FUSED)
     if sparsity:
         RandomMask(model, sparsity).attach(optimizer)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 CHUNK = 2**12  # bytes that come and go together
+CACHE = 4 * 2**20  # bytes
 _VIEWS = {"view", "split", "slice", "permute", "detach", "alias", "select", "expand", "t", "transpose", "_unsafe_view"}
 
 
@@ -29,7 +30,7 @@ class Traffic(TorchDispatchMode):
         peak: most bytes of new memory alive at once.
     """
 
-    def __init__(self, cache: int = 4 * 2**20) -> None:
+    def __init__(self, cache: int = CACHE) -> None:
         super().__init__()
         self.moved = self.peak = 0
         self._lines: OrderedDict[int, bool] = OrderedDict()  # chunk -> whether it must be written back

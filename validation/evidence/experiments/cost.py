@@ -5,19 +5,20 @@ neighbours in time are disturbed alike. "About that of SGD" is 0.98 of its throu
 before anything was timed, asked here of every network. SUPPORTED when the median ratio of S2-SAM to SGD is above 0.98
 in every network, each by its own interval of order statistics (95 %), and the gradients counted a step are 1, 1
 and 2; REFUTED when one interval lies below or a count differs, else INCONCLUSIVE; the effect shown is the weakest.
-SAM's ratio stands beside it.
+Beside it stand the ratios of SAM, and of S2-SAM by compiled passes (`fused=True`), where the bench could compile them.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from validation.bench.contenders import FUSED
 from validation.evidence.statistics import Effect, sign_test
 from validation.evidence.verdict import Finding, Line, conjunction, finding
 from validation.standing import REFUTED
 
 LEAST = -2.0  # percent of SGD's throughput
-GRADIENTS = {"SGD": 1, "S2SAM": 1, "SAM": 2}
+GRADIENTS = {"SGD": 1, "S2SAM": 1, FUSED: 1, "SAM": 2}
 RULE = f"S2-SAM's throughput less SGD's above {LEAST:g} % in every network, at 1, 1 and 2 gradients a step"
 
 
@@ -29,7 +30,7 @@ def judge(bench: Mapping[str, Any]) -> Finding:
             continue
         at = {"method": row["method"], "sparsity": row["sparsity"]}
         where = f"{row['network']}, {'dense' if not row['sparsity'] else format(row['sparsity'], '.0%')}"
-        words = "S2-SAM" if row["method"] == "S2SAM" else row["method"]
+        words = row["method"].replace("S2SAM", "S2-SAM")
         lines.append(Line(f"{words} over SGD", f"{words} less SGD, {where}", _effect(row), at))
     said, weakest = conjunction([line for line in lines if line.at["method"] == "S2SAM"], LEAST, adjust=False)
     if any(row["gradients a step"] != GRADIENTS[row["method"]] for row in bench["rows"]):
