@@ -79,7 +79,7 @@ NETWORKS: dict[str, Callable[[], tuple[Callable[[], nn.Module], Tensor, Tensor]]
 }
 
 
-def training(repetitions: int = 15, networks: dict[str, Any] = NETWORKS) -> dict[str, Any]:
+def training(repetitions: int = 31, networks: dict[str, Any] = NETWORKS) -> dict[str, Any]:
     """Time training steps, rows for each network, sparsity and method.
 
     "gradients a step" counts backward passes, by a hook on the network's parameters. "throughput" is that of the
