@@ -19,6 +19,7 @@ from theory import CLAIMS
 from validation.cells import Row, read, write
 from validation.evidence import report
 from validation.evidence.experiments import cost
+from validation.evidence.protocol import TUNING
 from validation.evidence.verdict import Finding
 from validation.figures import draw_evidence
 
@@ -42,8 +43,12 @@ def findings() -> tuple[Finding, ...]:
 
 
 def pack(source: Path) -> Path:
-    """Add the rows of a run of `s2sam evidence` that findings rest on to the committed ones; return where."""
+    """Add the rows of a run of `s2sam evidence` that findings rest on to the committed ones; return where.
+
+    The history of trials, two thirds of all there is, stays behind: their last epoch alone chooses.
+    """
     found, behind = report.behind(read(source / "rows.jsonl"))
+    behind = [row if row["seed"] < TUNING else {k: v for k, v in row.items() if k != "history"} for row in behind]
     data, seeds = behind[0].get("dataset", "text"), max(f.effect.n for f in found)
     place = folder() / f"{data}-{'-'.join(f.label for f in found)}-{seeds}.jsonl.gz"
     write(place, behind)

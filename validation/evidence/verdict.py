@@ -58,12 +58,10 @@ class Finding:
 
     @property
     def told(self) -> str:
-        """The effect and where it was measured; and what would decide, where nothing is decided yet."""
+        """The effect and where it was measured; and what would decide, where nothing is and a number is known."""
         text = f"{self.effect} {self.unit}; {self.regime}"
-        if self.verdict != INCONCLUSIVE:
-            return text
-        seeds = ", ".join(f"{n or 'no known number of'} seeds at {100 * p:.0f} %" for p, n in self.needed.items())
-        return f"{text}; would decide: {seeds}"
+        seeds = ", ".join(f"{n} seeds at {100 * p:.0f} %" for p, n in self.needed.items() if n)
+        return f"{text}; would decide: {seeds}" if seeds and self.verdict == INCONCLUSIVE else text
 
 
 @dataclass(frozen=True)

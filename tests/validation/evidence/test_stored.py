@@ -9,6 +9,7 @@ from validation import report as page_report
 from validation.cells import read, write
 from validation.evidence import report, stored
 from validation.evidence.experiments import cost
+from validation.evidence.protocol import TUNING
 from validation.standing import INCONCLUSIVE, REFUTED, SUPPORTED, standing, standings
 
 RATIOS = (0.99, 1.0, 1.01, 1.0, 0.995, 1.005, 1.0, 1.002, 0.998)  # their 2nd and 8th bound the median at 96 %
@@ -84,19 +85,22 @@ def test_the_committed_findings_stand_in_the_table_and_are_drawn(tmp_path):
 
 
 def test_what_is_packed_is_what_findings_rest_on(tmp_path, monkeypatch):
-    """A run that no finding asks for stays behind; what is packed gives the same findings."""
-    (source,) = stored.folder().glob("digits-D4-D5-*.jsonl.gz")
+    """A run that no finding asks for stays behind, and so do histories of trials; the findings are the same."""
+    source = min(stored.folder().glob("digits-*D7-*.jsonl.gz"))
     rows = read(source)
     other = [{**row, "method": "rigl", "sparsity": 0.123} for row in rows[:5]]
     cut = [row for row in rows if row["method"] != "lt-30"]  # D7 is not complete then
-    write(tmp_path / "rows.jsonl", [{**row, "cell": str(i), "cell_rows": 1} for i, row in enumerate(other + cut)])
+    measured = [{**row, "cell": str(i), "cell_rows": 1, "history": {}} for i, row in enumerate(other + cut)]
+    write(tmp_path / "rows.jsonl", measured)
     monkeypatch.setattr(stored, "folder", lambda: tmp_path)
     place = stored.pack(tmp_path)
-    assert place.name == "digits-D4-D5-D6-R-3.jsonl.gz"
+    assert place.name == source.name.replace("D7-", "")
     kept = read(place)
     assert 0.123 in {row["sparsity"] for row in other + cut}
     left = {0.87, 0.882}  # where D7 alone lands
     assert {row["sparsity"] for row in kept} == {row["sparsity"] for row in cut} - left
     assert len(kept) <= len(cut)
+    assert {row["seed"] < TUNING for row in kept if "history" in row} == {True}
+    assert {row["seed"] < TUNING for row in kept if "history" not in row} == {False}
     before = {f.label: f for f in report.judged(rows)}
     assert {f.label: f for f in report.judged(kept)} == {label: f for label, f in before.items() if label != "D7"}
