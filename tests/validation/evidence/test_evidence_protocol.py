@@ -143,6 +143,8 @@ def test_the_map_finds_its_slopes_and_its_regimes():
     assert slopes[0].adjusted < 1e-3 < slopes[1].adjusted
     helped = {(x.at["noise"] > 0) for x in finding.lines if x.family == "regimes" and x.adjusted < 0.05}
     assert helped == {True}
+    controls = [round(line.effect.mean) for line in finding.lines if line.family == "controls"]
+    assert controls == [2, 2, 0, 0]  # 0.05 of 0.4, in points: over random directions and SAM, and these over SGD
     steps = {weight("trained", c.base) for c in EXPERIMENTS["R"].comparisons(Scale.of(3)) if not c.base.sparsity}
     assert max(steps) / min(steps) < 2.3  # about 340 steps, with 20, 68 or 170 evaluations between them
 
