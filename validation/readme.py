@@ -12,7 +12,6 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
-from theory import CLAIMS
 from validation import alignment, figures
 from validation.cells import Row, read, write
 from validation.evidence import stored as evidence
@@ -20,7 +19,7 @@ from validation.rungs import marks
 from validation.standing import standings
 from validation.training import table as training
 
-SHOWN = ("B5", "sandwich", "D4")  # figures
+SHOWN = ("B5", "sandwich", "D4", "R")  # figures
 
 
 def stored() -> Path:
@@ -71,7 +70,7 @@ def renewed(text: str, rows: list[Row], runs: list[Row]) -> str:
 
 def drawn(rows: list[Row], folder: Path) -> dict[str, Path]:
     """Draw what the committed rows give, of the paper's findings too; return where, by name."""
-    return figures.draw(rows, folder) | evidence.draw(folder, CLAIMS)
+    return figures.draw(rows, folder) | evidence.draw(folder, [f.label for f in evidence.findings()])
 
 
 def main() -> int:
