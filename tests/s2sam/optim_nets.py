@@ -3,7 +3,7 @@
 import io
 
 import torch
-from optim_support import BASES
+from optim_support import BASES, bits
 
 from s2sam import S2SAM
 
@@ -73,3 +73,22 @@ def attached():
     model, loss = network(batchnorm=True)
     opt = S2SAM(torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), rho=0.3)
     return model, loss, opt, opt.attach(model)
+
+
+def on_threads(**options):
+    """Weights and norm after three steps of a tensor that threads share, for one thread, two and three: a set."""
+    before, seen = torch.get_num_threads(), set()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            generator = torch.Generator().manual_seed(0)
+            p = torch.nn.Parameter(torch.randn(300_001, generator=generator))
+            opt = S2SAM(torch.optim.SGD([p], lr=0.1, fused=True), rho=0.3, **options)
+            for _ in range(3):
+                p.grad = torch.randn(300_001, generator=generator)
+                opt.perturb()
+                opt.step()
+            seen.add((tuple(bits([p])), opt._norm.of([opt.state[p]["ascent"]]).item()))
+    finally:
+        torch.set_num_threads(before)
+    return seen

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from optim_nets import network, train
+from optim_nets import network, on_threads, train
 from optim_support import bits
 
 from s2sam import S2SAM, blocks, rules
@@ -188,21 +188,7 @@ def test_one_pass_or_two_give_the_same_bits():
 
 def test_the_bits_do_not_depend_on_the_number_of_threads(monkeypatch):
     monkeypatch.undo()  # blocks as they ship: large enough for torch to share them out
-    before, seen = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            generator = torch.Generator().manual_seed(0)
-            p = torch.nn.Parameter(torch.randn(300_001, generator=generator))
-            opt = S2SAM(torch.optim.SGD([p], lr=0.1, fused=True), rho=0.3)
-            for _ in range(3):
-                p.grad = torch.randn(300_001, generator=generator)
-                opt.perturb()
-                opt.step()
-            seen.append((bits([p]), opt._norm.of([opt.state[p]["ascent"]]).item()))
-    finally:
-        torch.set_num_threads(before)
-    assert seen[0] == seen[1] == seen[2]
+    assert len(on_threads()) == 1
 
 
 def test_a_gradient_that_is_not_finite_leaves_a_zero_direction_in_one_pass():
