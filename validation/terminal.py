@@ -1,13 +1,22 @@
 """What the commands share: the console, one-line refusals, and checks of folder and device."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 console = Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 140)  # tables in a file
 
@@ -39,13 +48,42 @@ def usable(device: str) -> str:
     return device
 
 
-def progress_bar() -> Progress:
-    """Return a progress bar on stderr that goes when it is done."""
+class _Logged(Progress):
+    """A bar on a terminal; where stderr is a file, a line a minute instead, so that a night's log says how far."""
+
+    EVERY = 60.0  # seconds from line to line
+    _told = None
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        super().advance(task_id, advance)
+        self._tell()
+
+    def update(self, task_id: TaskID, **state: Any) -> None:
+        super().update(task_id, **state)
+        self._tell()
+
+    def _tell(self) -> None:
+        now = self.get_time()
+        if self._told is None:
+            self._told = now
+        if not self.console.is_terminal and now - self._told >= self.EVERY:
+            self._told = now
+            self.console.print(self.make_tasks_table(self.tasks))
+
+
+def progress_bar(get_time: Callable[[], float] | None = None) -> Progress:
+    """Return a progress bar on stderr that goes when it is done, or lines where stderr is no terminal.
+
+    Args:
+        get_time: the clock, seconds.
+    """
+    stderr = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        *([BarColumn()] if stderr.is_terminal else []),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    # rich's window of 30 s knows no speed of runs that take longer each
+    return _Logged(*columns, console=stderr, transient=True, get_time=get_time, speed_estimate_period=900)
