@@ -126,7 +126,7 @@ def residuals(filters: Tensor, kept: Tensor) -> Tensor:
 
 def sample(score: Tensor, among: Tensor, k: int, generator: torch.Generator) -> Tensor:
     """Return the mask (c,) of k entries drawn without replacement with probabilities softmax(score) (Section 3.3)."""
-    draw = torch.rand(len(score), generator=generator, device=generator.device, dtype=torch.float64).to(score.device)
+    draw = torch.rand(len(score), generator=generator, dtype=torch.float64).to(score.device)
     gumbel = -(-draw.log()).log()  # the k highest of score + Gumbel noise are such a sample (Kool et al., ICML 2019)
     return highest(score + gumbel, among, k)
 

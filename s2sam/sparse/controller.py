@@ -29,7 +29,7 @@ class Controller(Masks):
         layers: names of the layers to prune, all Conv2d and Linear by default.
         dense: names of prunable layers kept at density 1. dense_first: whether the first layer is one of them.
         compensate: whether the other layers make up for the dense ones.
-        seed: of the method's own generator, which lives on the weights' device.
+        seed: of the method's own generator, on the CPU: one seed gives the same draws on every device.
 
     Attributes:
         step: completed optimizer steps. last_update: how many there were at the last change of the topology, -1 before.
@@ -63,7 +63,7 @@ class Controller(Masks):
         self._handles: list[Any] = []
         self._laid_by: list[tuple[Tensor, Tensor]] = []
         self._dense_gradients: dict[str, Tensor] = {}
-        self.generator = torch.Generator(next(iter(self.weights.values())).device).manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
         dense = [name if name in self.shapes else f"{name}.weight" for name in dense]
         dense += [next(iter(self.shapes))] if dense_first else []
         self.distribution = distribution = self.own_distribution if distribution is None else distribution
@@ -178,7 +178,7 @@ class Controller(Masks):
     def _random(self, name: str) -> Tensor:
         """Return a random score for each entry of a weight: the highest k are k entries chosen uniformly."""
         w = self.weights[name]
-        draw = torch.rand(w.shape, generator=self.generator, device=self.generator.device, dtype=torch.float64)
+        draw = torch.rand(w.shape, generator=self.generator, dtype=torch.float64)
         return draw.to(w.device)
 
     def _reduce(self, score: Tensor) -> Tensor:

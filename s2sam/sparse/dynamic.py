@@ -80,7 +80,7 @@ class SET(Dynamic):
                 kept = kept & ~lowest(w.abs(), pool, count(self.alpha * int(pool.sum())))
             grown = self._regrow(name, kept, total - int(kept.sum()))
             if self.init_std:
-                normal = torch.randn(int(grown.sum()), generator=self.generator, device=self.generator.device)
+                normal = torch.randn(int(grown.sum()), generator=self.generator)
                 w[grown] = self.init_std * normal.to(w)
 
 

@@ -75,9 +75,9 @@ class Masks:
 
     @property
     def nonzeros(self) -> int:
-        """How many prunable weights are kept."""
-        masks = self.masks
-        return sum(int(masks[name].sum()) for name in self._modules)
+        """How many prunable weights are kept; after `finalize`, how many are not 0."""
+        kept = self.masks or {name: weight != 0 for name, weight in self.weights.items()}
+        return sum(int(kept[name].sum()) for name in self._modules)
 
     @torch.no_grad()
     def apply(self) -> None:

@@ -236,6 +236,7 @@ def test_finalize_gives_back_a_plain_module():
     assert sparse.finalize() is model
     assert bits(model.parameters()) == weights
     assert buffers(model) == []
+    assert sparse.nonzeros == sum(int(w.count_nonzero()) for w in sparse.weights.values()) > 0
     fresh = Net(3)
     fresh.load_state_dict(model.state_dict(), strict=True)
     assert bits([loss_of(fresh.eval(), 0)]) == bits([loss_of(model.eval(), 0)])
