@@ -54,7 +54,7 @@ class _Logged(Progress):
     EVERY = 60.0  # seconds from line to line
     _told = None
 
-    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+    def advance(self, task_id: TaskID, advance: int | float = 1) -> None:
         super().advance(task_id, advance)
         self._tell()
 

@@ -191,9 +191,18 @@ def test_arms_of_a_seed_share_all_but_their_trial():
     assert not {c.seed for c in configs} & {c.seed for c in trials([comparison], SCALE)}
 
 
+def test_every_arm_is_tuned_in_the_very_regime_it_is_judged_in():
+    def regime(config):  # what arms and trials do not set
+        return replace(config, optimizer="sgd", rho=0.05, lr=0.1, seed=0, epochs=1)
+
+    for experiment in EXPERIMENTS.values():
+        for comparison in experiment.comparisons(SCALE):
+            assert {regime(c) for c in trials([comparison], SCALE)} == {regime(comparison.base)}
+
+
 def test_experiments_share_runs_and_tuning_at_equal_regimes():
-    d4, d5, d6 = (EXPERIMENTS[label].comparisons(SCALE) for label in ("D4", "D5", "D6"))
-    assert trials(d5, SCALE) <= trials(d4, SCALE)
+    d4, d6, d8 = (EXPERIMENTS[label].comparisons(SCALE) for label in ("D4", "D6", "D8"))
+    assert trials(d8, SCALE) <= trials(d4, SCALE)
     shared = {x for c in d4 for x in c.final(None, SCALE)} & {x for c in d6 for x in c.final(None, SCALE)}
     assert len(shared) == 2 * 3 * SCALE.seeds  # SGD, S2-SAM and SAM, dense and at 90 %
 

@@ -21,7 +21,7 @@ PAPER = {("lrr", float(s[:-1]) / 100): gain for s, gain in gains("D5").items()}
 
 
 def comparisons(scale: Scale) -> list[Comparison]:
-    """Return the thirty-six regimes, each with SGD and S2-SAM."""
+    """Return the thirty-three regimes, each with SGD and S2-SAM."""
     return [Comparison(sparse(scale.base, s, method)) for method in FAMILIES for s in SPARSITIES]
 
 
