@@ -22,8 +22,9 @@ the test images serve nothing else. Differences are paired by seed, intervals ar
 comparisons are adjusted by Holm. A claim is SUPPORTED when the interval of its one named effect lies above its
 threshold, REFUTED when it lies below, else INCONCLUSIVE, with the seeds that would decide at 80 and at 90 % power.
 
-The standing is one of this scale: data, network and length are named with it. At least 10 seeds make evidence; 3 are
-the small set, which shows that everything runs and what the spread is.
+The standing is one of this scale: data, network and length are named with it. Intervals are of seeds at the trials
+taken: that other tuning seeds may take other trials is not in them, and may move the effect of a single regime. At
+least 10 seeds make evidence; 3 are the small set, which shows that everything runs and what the spread is.
 
 Transformers (D9) have arms, trials and a score of their own, in `validation.evidence.translated`; the rest is the same.
 """
