@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress, TaskID
 
-from validation.cells import Cell, Row, run_cells
+from validation.cells import Cell, Row, read, run_cells
 from validation.datasets import DataError
 from validation.evidence import report
 from validation.evidence.experiments import EXPERIMENTS
-from validation.evidence.protocol import BASES, TUNING, Scale, unique
+from validation.evidence.protocol import BASES, TUNING, Scale, planned, unique
 from validation.evidence.runs import Runs, cell, configs, grouped, weight
 from validation.evidence.translated import BASE
 from validation.evidence.translated import scale as translated_scale
@@ -27,7 +27,6 @@ _DEFAULT = [label for label, experiment in EXPERIMENTS.items() if experiment.of 
 _CLAIMS = f"{', '.join(EXPERIMENTS)}; comma-separated. Default: all but D9, which needs the extra `translation`."
 _EPOCHS = ", ".join(f"{base.epochs} {name}" for name, base in BASES.items())
 _OUT = Path("s2sam-out/evidence")
-STEPS = (("tuning", "trained"), ("refining", "trained"), ("final", "measure"))  # of a comparison, and what they run
 
 
 def evidence(
@@ -42,6 +41,7 @@ def evidence(
     workers: Annotated[int, typer.Option(help="Processes on this machine, of one thread each.")] = 1,
     address: Annotated[str | None, typer.Option("--executor", help="dask://HOST:PORT: a cluster instead.")] = None,
     together: Annotated[int, typer.Option(help="Runs of small networks in one step: best on an accelerator.")] = 1,
+    older: Annotated[bool, typer.Option(help="Take the rows of older code that lie in --out: each names its own.")] = False,
     source: Annotated[str | None, typer.Option(help="D9: a sentence a line. Default: installed catalogues.")] = None,
     target: Annotated[str | None, typer.Option(help="D9: the translations of --source, line by line.")] = None,
     limit: Annotated[int | None, typer.Option(help=f"D9: of training pairs. Default: {BASE.limit}.")] = None,
@@ -73,7 +73,7 @@ def evidence(
         if translating:
             scales["text"] = translated_scale(seeds, **_given(common | text))
         with executor(workers, address) as pool, progress_bar() as bar:
-            rows = measure(labels, scales, writable(out) / "rows.jsonl", bar, pool, together)
+            rows = measure(labels, scales, writable(out) / "rows.jsonl", bar, pool, together, older)
     except BrokenProcessPool:
         refuse(f"a worker died, of too little memory perhaps; finished rows are in {out}, the same command resumes")
     except (CorpusError, DataError, ModuleNotFoundError) as error:
@@ -97,6 +97,7 @@ def measure(
     bar: Progress,
     pool: Executor | None = None,
     together: int = 1,
+    older: bool = False,
 ) -> list[Row]:
     """Run the trials, then, at the trials chosen, what is judged; return all rows.
 
@@ -107,21 +108,23 @@ def measure(
         bar: shows how much of the work is done, and the time that remains.
         pool: what the runs go on; this process by default.
         together: most runs of small networks that share a step.
+        older: whether rows of older code in the file are taken too.
     """
     chosen = [(experiment, scales[experiment.of]) for experiment in map(EXPERIMENTS.__getitem__, labels)]
     comparisons = [(c, scale) for experiment, scale in chosen for c in experiment.comparisons(scale)]
-
-    def asked(step: str, kind: str, runs: Runs | None) -> list[tuple[str, Any]]:
-        """Return what a step runs, each with the experiment that it is of; None: about that, before it is known."""
-        return unique([(getattr(c, kind), x) for c, scale in comparisons for x in getattr(c, step)(runs, scale)])
-
-    task = bar.add_task("", total=sum(weight(*each) for step in STEPS for each in asked(*step, None)))
+    held = read(path) if older else []
+    task = bar.add_task("", total=None)
     cells: list[Cell] = []
     rows: list[Row] = []
-    for step in STEPS:
-        cells += _cells(asked(*step, Runs(rows)), together)
+    while True:
+        runs = Runs(held + rows)
+        todo = unique([each for c, scale in comparisons for each in c.lacking(runs, scale)])
+        if not todo:
+            return held + rows
+        done = sum(_weight(c) for c in cells)
+        bar.update(task, total=done + sum(weight(*each) for each in planned(comparisons, runs)))
+        cells += _cells(todo, together)
         rows = _run(cells, path, bar, task, pool)
-    return rows
 
 
 def _cells(todo: Sequence[tuple[str, Any]], together: int) -> list[Cell]:
@@ -130,9 +133,13 @@ def _cells(todo: Sequence[tuple[str, Any]], together: int) -> list[Cell]:
     return trained + [cell(config, measure=measure) for measure, config in todo if measure != "training"]
 
 
+def _weight(of: Cell) -> int:
+    return sum(weight(of.name, config) for config in configs(of))
+
+
 def _run(cells: list[Cell], path: Path, bar: Progress, task: TaskID, pool: Executor | None) -> list[Row]:
     """Run the cells, and show how far they are."""
-    weights = {c.key: sum(weight(c.name, config) for config in configs(c)) for c in cells}
+    weights = {c.key: _weight(c) for c in cells}
 
     def shown(left: Iterable[Cell]) -> Iterator[Cell]:
         todo = list(left)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from validation.cells import Row
-from validation.evidence.protocol import TUNING, Comparison, Scale, Trials
+from validation.evidence.protocol import TUNING, Comparison, Scale
 from validation.evidence.runs import MEASURED, Runs
+from validation.evidence.tuning import Trials
 from validation.translation.runs import Setting, load
 
 ARMS = ("adam", "s2sam", "sam", "random")
