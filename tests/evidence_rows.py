@@ -1,23 +1,30 @@
 """The rows that experiments ask for, planted instead of measured."""
 
-from validation.evidence.command import STEPS
-from validation.evidence.protocol import unique
+from validation.evidence.protocol import TUNING, planned, unique
 from validation.evidence.runs import Runs
 
 
 def complete(comparisons, scale, row):
-    """Return the rows of all steps of comparisons, each resting on those before; row(config, experiment) is one."""
+    """Return the rows of all runs of comparisons, as the command makes them; row(config, experiment) is one."""
     rows = []
-    for step, kind in STEPS:
-        runs = Runs(rows)
-        asked = unique([(x, getattr(c, kind)) for c in comparisons for x in getattr(c, step)(runs, scale)])
-        rows += [row(*each) for each in asked]
+    while asked := lacking(comparisons, scale, Runs(rows)):
+        rows += [row(config, measure) for measure, config in asked]
     return rows
 
 
-def trials(comparisons, scale, runs=None):
-    """Return the runs of all trials; without rows, about those."""
-    return {x for c in comparisons for x in (*c.tuning(runs, scale), *c.refining(runs, scale))}
+def lacking(comparisons, scale, runs):
+    """Return what comparisons lack next, each run once."""
+    return unique([each for c in comparisons for each in c.lacking(runs, scale)])
+
+
+def trials(comparisons, scale):
+    """Return the runs of the trials that are planned before there is any row."""
+    return {x for _, x in planned([(c, scale) for c in comparisons], Runs(())) if x.seed >= TUNING}
+
+
+def finals(comparisons, scale):
+    """Return the runs to be judged, at the trials they are planned with before there is any row, in order."""
+    return [x for _, x in planned([(c, scale) for c in comparisons], Runs(())) if x.seed < TUNING]
 
 
 def at(trial, config):

@@ -41,7 +41,7 @@ def evidence(
     workers: Annotated[int, typer.Option(help="Processes on this machine, of one thread each.")] = 1,
     address: Annotated[str | None, typer.Option("--executor", help="dask://HOST:PORT: a cluster instead.")] = None,
     together: Annotated[int, typer.Option(help="Runs of small networks in one step: best on an accelerator.")] = 1,
-    older: Annotated[bool, typer.Option(help="Take the rows of older code that lie in --out: each names its own.")] = False,
+    older: Annotated[bool, typer.Option(help="Take rows of older code in --out too: each names its own.")] = False,
     source: Annotated[str | None, typer.Option(help="D9: a sentence a line. Default: installed catalogues.")] = None,
     target: Annotated[str | None, typer.Option(help="D9: the translations of --source, line by line.")] = None,
     limit: Annotated[int | None, typer.Option(help=f"D9: of training pairs. Default: {BASE.limit}.")] = None,

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from evidence_rows import at, best_of, complete, score, trials
+from evidence_rows import at, best_of, complete, finals, score, trials
 
 from validation import figures
 from validation.corruptions import CORRUPTIONS
@@ -15,10 +15,11 @@ from validation.evidence import report
 from validation.evidence.experiments import EXPERIMENTS as ALL
 from validation.evidence.experiments.price import LITTLE
 from validation.evidence.experiments.surface import KINDS
-from validation.evidence.protocol import ARMS, BASES, TRIALS, TUNING, Comparison, Scale, sparse
+from validation.evidence.protocol import ARMS, BASES, TRIALS, TUNING, Comparison, Scale, planned, sparse
 from validation.evidence.runs import IMAGES, Runs, weight
 from validation.evidence.statistics import effect
 from validation.evidence.surfaces import VARIANTS
+from validation.evidence.tuning import Trials, search
 from validation.evidence.verdict import Line, conjunction, verdict
 from validation.standing import INCONCLUSIVE, REFUTED, SUPPORTED
 from validation.training import Config
@@ -112,9 +113,10 @@ def test_d6_is_about_a_margin_and_counts_evaluations():
     assert found("D6", behind(0.1)).verdict == SUPPORTED
     assert found("D6", behind(LITTLE)).verdict == INCONCLUSIVE
     assert found("D6", behind(1.0)).verdict == REFUTED
-    configs = [x for c in EXPERIMENTS["D6"].comparisons(SCALE) for x in c.final(None, SCALE)]
+    configs = finals(EXPERIMENTS["D6"].comparisons(SCALE), SCALE)
     cost = {(c.optimizer, c.epochs): c.epochs * (2 if c.optimizer == "sam" else 1) for c in configs}
-    assert cost == {("sgd", 4): 4, ("s2sam", 4): 4, ("sam", 4): 8, ("sam", 2): 4}  # sam-half: equal evaluations
+    once = dict.fromkeys([(arm, 4) for arm in ("sgd", "s2sam", "random", "unmasked")], 4)
+    assert cost == once | {("sam", 4): 8, ("sam", 2): 4}  # sam-half: equal evaluations
 
 
 def test_d7_reads_the_rounds_both_ways_and_decides_by_exact_landing():
@@ -164,26 +166,75 @@ def test_trials_are_as_many_for_every_arm_and_the_validation_part_alone_chooses(
 
 def test_rho_is_tried_at_the_best_rate_and_not_before_it_is_known():
     rows = planted(level, ("D6",))
-    dense, runs = EXPERIMENTS["D6"].comparisons(SCALE)[0], Runs(rows)
+    dense = EXPERIMENTS["D6"].comparisons(SCALE)[0]
+    rates = [row for row in rows if row["rho"] == 0.05 and row["seed"] >= TUNING]
 
-    def check(asked):
-        assert {(c.lr, c.rho) for c in asked if c.optimizer == "s2sam"} == {(0.2, r) for r in (0.02, 0.1, 0.2, 0.4)}
-        assert not any(c.optimizer == "sgd" for c in asked)
+    def check(rows, rate):
+        asked = [x for _, x in dense.lacking(Runs(rows), SCALE) if x.optimizer == "s2sam"]
+        assert {(x.lr, x.rho) for x in asked} == {(rate, rho) for rho in (0.02, 0.1, 0.2, 0.4)}
+        assert {x.seed for x in asked} == set(range(TUNING, TUNING + SCALE.tuning))
 
-    check(dense.refining(runs, SCALE))
-    assert {c.rho for c in dense.tuning(runs, SCALE)} == {0.05}
+    check(rates, 0.2)
+    assert {x.rho for _, x in dense.lacking(Runs([]), SCALE)} == {0.05}
     with pytest.raises(AssertionError):
-        check(dense.refining(None, SCALE))  # at the first rate, as plans are made
+        check(rates, 0.1)  # the first rate, as plans are made
     with pytest.raises(KeyError):
-        dense.refining(Runs([]), SCALE)
-    for step in ("refining", "final"):  # as many as are planned
-        assert len(getattr(dense, step)(runs, SCALE)) == len(getattr(dense, step)(None, SCALE))
+        dense.chosen(Runs(rates), SCALE, "s2sam")
+    plan = planned([(dense, SCALE)], Runs(()))
+    assert len(plan) == len(rows) / 11 * 5  # as many as are run; the dense regime has five of the eleven arms
+    assert len(planned([(dense, SCALE)], Runs(rates))) == len(plan) - len([x for x in rates if x["method"] == "dense"])
+
+
+@pytest.mark.parametrize(
+    ("arm", "best", "beyond"),
+    [
+        ("sgd", 0.00312, {0.0177, 0.0125, 0.00884, 0.00625, 0.00442, 0.00312, 0.00221, 0.00156}),
+        ("sgd", 1.13, {0.566, 0.8, 1.13, 1.6}),
+        ("s2sam", 0.00313, {0.0125, 0.00625, 0.00313, 0.00156}),
+        ("s2sam", 0.4, {0.8}),
+        ("sam", 0.2, set()),
+    ],
+)
+def test_a_range_goes_on_while_its_end_is_best_and_no_longer(arm, best, beyond):
+    comparison, tried = Comparison(sparse(SCALE.base, 0.9), (arm,)), set()
+
+    def row(config, measure):
+        tried.add(config.lr)
+        return bare(config, measure, abs(math.log(config.lr / best)))
+
+    rows = complete([comparison], SCALE, row)
+    assert tried == {trial["lr"] for trial in TRIALS[arm].first} | beyond
+    assert comparison.chosen(Runs(rows), SCALE, arm)["lr"] == best
+    shorter = Trials(*TRIALS[arm][:2])
+    assert search(shorter, lambda trials: [-abs(math.log(t["lr"] / best)) for t in trials])["lr"] in (0.025, 0.2, 0.4)
+
+
+def bare(config, measure, distance):
+    """Return a row that chooses: the better, the less the distance."""
+    fields = {k: v for k, v in asdict(config).items() if k not in ("device", "data_dir")}
+    return fields | {"experiment": measure, "validation_accuracy": -distance}
+
+
+def test_radii_go_on_upwards_alone():
+    comparison = Comparison(SCALE.base, ("s2sam",))
+
+    def rhos(best):
+        def row(config, measure):
+            return bare(config, measure, abs(math.log(config.rho / best)) + abs(math.log(config.lr / 0.1)))
+
+        rows = complete([comparison], SCALE, row)
+        return {row["rho"] for row in rows}, comparison.chosen(Runs(rows), SCALE, "s2sam").get("rho")
+
+    given = {0.02, 0.05, 0.1, 0.2, 0.4}
+    assert rhos(1.6) == (given | {0.8, 1.6, 3.2}, 1.6)
+    assert rhos(1e-3) == (given, 0.02)
+    assert rhos(0.05) == (given, None)
 
 
 def test_arms_of_a_seed_share_all_but_their_trial():
     for experiment in EXPERIMENTS.values():
         for comparison in experiment.comparisons(SCALE):
-            configs = comparison.final(None, SCALE)
+            configs = finals([comparison], SCALE)
             same = {replace(c, optimizer="sgd", rho=0.05, lr=0.1, seed=0, epochs=1) for c in configs}
             assert len(same) == 1
             assert {c.validation for c in configs} == {0.2}
@@ -203,8 +254,8 @@ def test_every_arm_is_tuned_in_the_very_regime_it_is_judged_in():
 def test_experiments_share_runs_and_tuning_at_equal_regimes():
     d4, d6, d8 = (EXPERIMENTS[label].comparisons(SCALE) for label in ("D4", "D6", "D8"))
     assert trials(d8, SCALE) <= trials(d4, SCALE)
-    shared = {x for c in d4 for x in c.final(None, SCALE)} & {x for c in d6 for x in c.final(None, SCALE)}
-    assert len(shared) == 2 * 3 * SCALE.seeds  # SGD, S2-SAM and SAM, dense and at 90 %
+    shared = set(finals(d4, SCALE)) & set(finals(d6, SCALE))
+    assert len(shared) == (4 + 5) * SCALE.seeds  # SGD, S2-SAM, SAM and a random direction; at 90 % unmasked too
 
 
 def test_stored_rows_tell_their_scale_and_incomplete_experiments_are_left_out(tmp_path):

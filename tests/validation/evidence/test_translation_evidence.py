@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from evidence_rows import best_of, complete, score, trials
+from evidence_rows import best_of, complete, finals, score, trials
 from typer.testing import CliRunner
 
 from validation import figures
@@ -13,9 +13,10 @@ from validation.cells import read
 from validation.cli import app
 from validation.evidence import command, report
 from validation.evidence.experiments import EXPERIMENTS, translation
-from validation.evidence.protocol import TUNING, Scale, Trials
+from validation.evidence.protocol import TUNING, Scale
 from validation.evidence.runs import Runs, cell, weight
 from validation.evidence.translated import BASE, TRIALS, Translated, scale, seen
+from validation.evidence.tuning import Trials
 from validation.standing import INCONCLUSIVE, REFUTED, SUPPORTED
 from validation.training.config import seed_for
 from validation.translation.runs import Setting
@@ -103,8 +104,8 @@ def test_the_validation_part_alone_chooses():
 
 def test_arms_share_all_but_their_trial_and_seeds_are_apart():
     for c in D9.comparisons(SCALE):
-        assert len({replace(x, optimizer="adam", rho=0.05, lr=BASE.lr, seed=0) for x in c.final(None, SCALE)}) == 1
-        assert {x.seed for x in c.final(None, SCALE)}.isdisjoint(x.seed for x in trials([c], SCALE))
+        assert len({replace(x, optimizer="adam", rho=0.05, lr=BASE.lr, seed=0) for x in finals([c], SCALE)}) == 1
+        assert {x.seed for x in finals([c], SCALE)}.isdisjoint(x.seed for x in trials([c], SCALE))
 
 
 def test_stored_rows_tell_their_scale_beside_rows_of_images():

@@ -41,7 +41,8 @@ def judge(runs: Runs, scale: Scale) -> Finding:
             found = effect(c.gain(runs, scale, "s2sam", other))
             known = None if c.base.sparsity else PAPER.get(other)
             at = {"sparsity": c.base.sparsity, "over": other}
-            lines.append(Line(f"s2sam over {other}", f"S2-SAM less {OTHERS[other]}, {where}", found, at, reference=known))
+            name = f"S2-SAM less {OTHERS[other]}, {where}"
+            lines.append(Line(f"s2sam over {other}", name, found, at, reference=known))
     said, weakest = conjunction([line for line in lines if line.at["over"] == "sam"], -LITTLE, adjust=False)
     return finding("D6", RULE, weakest, scale, lines, threshold=-LITTLE, decided=said)
 
