@@ -42,11 +42,12 @@ from typing import Any, ClassVar, TypeVar
 
 from validation.cells import Row
 from validation.evidence.runs import Runs
-from validation.evidence.tuning import Lacking, Planned, Trials, measured, search
+from validation.evidence.tuning import Choice, Lacking, Planned, Trials, measured, search
 from validation.training import Config
 
 ARMS = ("sgd", "sam", "s2sam", "random", "unmasked")
 PAIR = ("sgd", "s2sam")
+PLAIN = ("sgd", "adam")  # arms that perturb nothing
 T = TypeVar("T")
 SIZES = ("model", "epochs", "train_size")  # what a scale may change of a data set's base
 TUNING = 10_000  # the first tuning seed
@@ -153,6 +154,26 @@ class Comparison:
 
     def chosen(self, runs: Runs, scale: Scale, arm: str) -> dict[str, Any]:
         """Return an arm's best trial; Lacking, a KeyError, when runs of trials are missing."""
+        return self._search(runs, scale, arm)[0]
+
+    def choices(self, runs: Runs, scale: Scale) -> list[Choice]:
+        """Return what each arm's trials chose; Lacking, a KeyError, when runs of trials are missing."""
+        found = []
+        for arm in self.arms:
+            best, tried = self._search(runs, scale, arm)
+            run = _arm(self.base, arm, 0, best)
+            found.append(Choice(self.where, arm, run.lr, run.rho if arm not in PLAIN else None, tried))
+        return found
+
+    @property
+    def where(self) -> str:
+        """The regime in words."""
+        b = self.base
+        images = f", {b.train_size} images" if b.train_size else ""
+        noise = f", {b.label_noise:.0%} wrong labels" if b.label_noise else ""
+        return f"{b.method} at {b.sparsity:.4g}{images}{noise}" if b.sparsity else f"dense{images}{noise}"
+
+    def _search(self, runs: Runs, scale: Scale, arm: str) -> tuple[dict[str, Any], int]:
         seeds = range(TUNING, TUNING + scale.tuning)
 
         def score(trials: Sequence[dict[str, Any]]) -> list[float]:

@@ -48,7 +48,8 @@ def _judged(runs: Runs, labels: Sequence[str] | None = None) -> list[Finding]:
             try:
                 scale = scales[experiment.of]
                 command = f"s2sam evidence --claims {label} {scale.flags}"
-                found.append(replace(experiment.judge(runs, scale), command=command))
+                chosen = [choice for c in experiment.comparisons(scale) for choice in c.choices(runs, scale)]
+                found.append(replace(experiment.judge(runs, scale), command=command, chosen=tuple(chosen)))
             except KeyError:  # a run is missing: not asked for, or not reached yet
                 continue
     return found

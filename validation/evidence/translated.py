@@ -38,6 +38,11 @@ class Translated(Comparison):
     trained: ClassVar[str] = "translation"
     chooses: ClassVar[str] = "validation_bleu"
 
+    @property
+    def where(self) -> str:
+        """The regime in words."""
+        return f"MEST (EM) at {self.base.sparsity:.4g}" if self.base.sparsity else "dense"
+
     def judged(self, row: Row) -> float:
         """Return what a row is judged by: BLEU on the test part, 0 to 100."""
         return row["bleu"]

@@ -6,6 +6,7 @@ rests at an end: the range goes on beyond it until something within is best.
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import Any, NamedTuple
 
@@ -29,6 +30,21 @@ class Trials(NamedTuple):
     then: tuple[Trial, ...] = ()
     step: float | None = None
     steps: int = 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What an arm's trials chose in a regime.
+
+    Attributes:
+        regime: in words. arm: which. lr: learning rate. rho: radius, None where there is none. tried: settings.
+    """
+
+    regime: str
+    arm: str
+    lr: float
+    rho: float | None
+    tried: int
 
 
 class Lacking(KeyError):
@@ -76,23 +92,25 @@ def measured(runs: Runs, measure: str, configs: Sequence[Any]) -> list[Row]:
     return rows
 
 
-def search(trials: Trials, score: Score) -> Trial:
-    """Return the best trial, the first listed of equals: first of the rates, then of the changes to the best of them.
+def search(trials: Trials, score: Score) -> tuple[Trial, int]:
+    """Return the best trial, the first listed of equals, and how many were tried: rates, then changes to their best.
 
     Args:
         trials: of an arm.
         score: of each of some trials; it may raise `Lacking`.
 
-    >>> search(Trials(({"lr": 0.1}, {"lr": 0.05}), step=2), lambda tried: [-t["lr"] - 0.01 / t["lr"] for t in tried])
-    {'lr': 0.1}
-    >>> search(Trials(({"lr": 0.4}, {"lr": 0.2}), step=2), lambda tried: [-abs(t["lr"] - 0.06) for t in tried])
-    {'lr': 0.05}
+    >>> search(Trials(({"lr": 0.1}, {"lr": 0.2}, {"lr": 0.05})), lambda tried: [-abs(t["lr"] - 0.03) for t in tried])
+    ({'lr': 0.05}, 3)
+    >>> trials = Trials(({"lr": 0.1}, {"lr": 0.2}, {"lr": 0.05}), step=2)
+    >>> search(trials, lambda tried: [-abs(t["lr"] - 0.03) for t in tried])
+    ({'lr': 0.025}, 5)
     """
-    best = _settled(trials.first, "lr", trials, score)
-    return _settled([best, *(best | change for change in trials.then)], "rho", trials, score)
+    best, rates = _settled(trials.first, "lr", trials, score)
+    best, radii = _settled([best, *(best | change for change in trials.then)], "rho", trials, score)
+    return best, rates + radii - 1
 
 
-def _settled(tried: Sequence[Trial], name: str, trials: Trials, score: Score) -> Trial:
+def _settled(tried: Sequence[Trial], name: str, trials: Trials, score: Score) -> tuple[Trial, int]:
     """Return the best, once it is not at an end of the range; radii go on upwards alone: below them an arm is SGD."""
     tried = list(tried)
     while True:
@@ -100,8 +118,8 @@ def _settled(tried: Sequence[Trial], name: str, trials: Trials, score: Score) ->
         best = tried[scores.index(max(scores))]
         values = [trial[name] for trial in tried if name in trial]
         if not values or trials.step is None or best.get(name) not in (min(values), max(values)):
-            return best
+            return best, len(tried)
         factor = trials.step if best[name] == max(values) else 1 / trials.step
         if name == "rho" and factor < 1:
-            return best
+            return best, len(tried)
         tried += [best | {name: float(f"{best[name] * factor**k:.3g}")} for k in range(1, trials.steps + 1)]

@@ -7,6 +7,7 @@ from validation.cells import Row
 from validation.evidence.protocol import Comparison, Scale
 from validation.evidence.runs import Runs
 from validation.evidence.statistics import LEVEL, Effect, holm, seeds_to_decide
+from validation.evidence.tuning import Choice
 from validation.standing import INCONCLUSIVE, REFUTED, SUPPORTED
 
 POWERS = (0.8, 0.9)
@@ -40,7 +41,7 @@ class Finding:
         effect: the one that decides. unit: of the effect. regime: data, network, length and seeds, in words. lines: the
             whole table.
         needed: power -> seeds that would decide, were the truth what was found; None where no number can be named.
-        command: that measures it again.
+        command: that measures it again. chosen: at what settings each arm was judged.
     """
 
     label: str
@@ -52,6 +53,7 @@ class Finding:
     lines: tuple[Line, ...]
     needed: dict[float, int | None]
     command: str = ""
+    chosen: tuple[Choice, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.label} {self.verdict}: {self.told}"

@@ -21,7 +21,7 @@ from validation.evidence.runs import Runs, cell, weight
 from validation.training import Config
 
 IMPORTS = "import validation; from dataclasses import replace; from validation.evidence.protocol import BASES"
-LEAST = (5 + 6) * (9 + 2)  # of SMALL: arms of both regimes x (trials of one tuning seed + seeds); more at ends of ranges
+LEAST = (5 + 6) * (9 + 2)  # of SMALL: arms of both regimes x (trials of one tuning seed + seeds), or more
 SMALL = ("--claims", "D6", "--seeds", 2, "--epochs", 2, "--model", "mlp")
 
 
@@ -141,7 +141,7 @@ def test_runs_in_one_step_give_the_same_kind_of_rows_and_are_found_alike(whole, 
     assert done.exit_code == 0, done.output
     rows, others = read(tmp_path / "rows.jsonl"), read(whole[0] / "rows.jsonl")
     assert len({row["cell"] for row in rows}) < len(rows) == len(others)
-    assert {row["together"] for row in rows} == {1, 2, 4, 5}  # a range that goes on; seeds of a regime and arm; radii; rates
+    assert {row["together"] for row in rows} == {1, 2, 4, 5}  # a longer range; seeds; radii; rates
     names = {f for f in rows[0] if f not in ("cell", "cell_rows", "seconds", "together")}
     assert names == {f for f in others[0] if f not in ("cell", "cell_rows", "seconds", "together")}
     alone = Runs(others)

@@ -205,8 +205,8 @@ def test_a_range_goes_on_while_its_end_is_best_and_no_longer(arm, best, beyond):
     rows = complete([comparison], SCALE, row)
     assert tried == {trial["lr"] for trial in TRIALS[arm].first} | beyond
     assert comparison.chosen(Runs(rows), SCALE, arm)["lr"] == best
-    shorter = Trials(*TRIALS[arm][:2])
-    assert search(shorter, lambda trials: [-abs(math.log(t["lr"] / best)) for t in trials])["lr"] in (0.025, 0.2, 0.4)
+    found, _ = search(Trials(*TRIALS[arm][:2]), lambda trials: [-abs(math.log(t["lr"] / best)) for t in trials])
+    assert found["lr"] in (0.025, 0.2, 0.4)  # without going on
 
 
 def bare(config, measure, distance):
@@ -304,6 +304,10 @@ def test_findings_are_written_drawn_and_said(tmp_path):
     stored = json.loads(places[0].read_text())
     assert [f["label"] for f in stored] == list(EXPERIMENTS)
     assert stored[0]["needed"].keys() == {"0.8", "0.9"}
+    d6 = next(f for f in stored if f["label"] == "D6")
+    chosen = {c["arm"]: (c["lr"], c["rho"], c["tried"]) for c in d6["chosen"] if c["regime"] == "mest at 0.9"}
+    ours = {arm: (best["lr"], best.get("rho", 0.05), 9) for arm, best in BEST.items()}  # planted inside the ranges
+    assert chosen == ours | {"sgd": (BEST["sgd"]["lr"], None, 9)}
     again = tmp_path / "again"
     again.mkdir()
     for place in report.write(findings, again)[1:]:
