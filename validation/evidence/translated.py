@@ -34,9 +34,13 @@ class Translated(Comparison):
 
     arms: tuple[str, ...] = ARMS
     measure: str = "translation"
-    trials: ClassVar[Mapping[str, Trials]] = TRIALS
     trained: ClassVar[str] = "translation"
     chooses: ClassVar[str] = "validation_bleu"
+
+    @property
+    def trials(self) -> Mapping[str, Trials]:
+        """What each arm tries."""
+        return TRIALS
 
     @property
     def where(self) -> str:

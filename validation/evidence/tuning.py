@@ -21,13 +21,15 @@ class Trials(NamedTuple):
     """What an arm tries.
 
     Attributes:
-        first: settings of the learning rate, each on its own. then: changes, each made to the best of the first.
+        first: settings of the learning rate, each on its own. then: changes, each made to the best of the first. near:
+            or factors, each of the best rate.
         step: factor from rate to rate beyond the ends of these, and to larger radii; None: the ranges end where they
             end. steps: as many at once.
     """
 
     first: tuple[Trial, ...]
     then: tuple[Trial, ...] = ()
+    near: tuple[float, ...] = ()
     step: float | None = None
     steps: int = 1
 
@@ -106,8 +108,14 @@ def search(trials: Trials, score: Score) -> tuple[Trial, int]:
     ({'lr': 0.025}, 5)
     """
     best, rates = _settled(trials.first, "lr", trials, score)
-    best, radii = _settled([best, *(best | change for change in trials.then)], "rho", trials, score)
-    return best, rates + radii - 1
+    changes = (*trials.then, *(_times(best, "lr", factor) for factor in trials.near))
+    best, more = _settled([best, *(best | change for change in changes)], "rho", trials, score)
+    return best, rates + more - 1
+
+
+def _times(trial: Trial, name: str, factor: float) -> Trial:
+    """Return a setting times a factor, to three digits."""
+    return {name: float(f"{trial[name] * factor:.3g}")}
 
 
 def _settled(tried: Sequence[Trial], name: str, trials: Trials, score: Score) -> tuple[Trial, int]:
@@ -122,4 +130,4 @@ def _settled(tried: Sequence[Trial], name: str, trials: Trials, score: Score) ->
         factor = trials.step if best[name] == max(values) else 1 / trials.step
         if name == "rho" and factor < 1:
             return best, len(tried)
-        tried += [best | {name: float(f"{best[name] * factor**k:.3g}")} for k in range(1, trials.steps + 1)]
+        tried += [best | _times(best, name, factor**k) for k in range(1, trials.steps + 1)]
