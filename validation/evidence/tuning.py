@@ -29,8 +29,8 @@ class Trials(NamedTuple):
 
     first: tuple[Trial, ...]
     then: tuple[Trial, ...] = ()
-    near: tuple[float, ...] = ()
-    step: float | None = None
+    near: tuple[int | float, ...] = ()
+    step: int | float | None = None
     steps: int = 1
 
 
@@ -113,7 +113,7 @@ def search(trials: Trials, score: Score) -> tuple[Trial, int]:
     return best, rates + more - 1
 
 
-def _times(trial: Trial, name: str, factor: float) -> Trial:
+def _times(trial: Trial, name: str, factor: int | float) -> Trial:
     """Return a setting times a factor, to three digits."""
     return {name: float(f"{trial[name] * factor:.3g}")}
 

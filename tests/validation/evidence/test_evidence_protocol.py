@@ -15,7 +15,7 @@ from validation.evidence import report
 from validation.evidence.experiments import EXPERIMENTS as ALL
 from validation.evidence.experiments.price import LITTLE
 from validation.evidence.experiments.surface import KINDS
-from validation.evidence.protocol import ARMS, BASES, TRIALS, TUNING, Comparison, Scale, planned, sparse
+from validation.evidence.protocol import ARMS, BASES, NOISY, TRIALS, TUNING, Comparison, Scale, planned, sparse
 from validation.evidence.runs import IMAGES, Runs, weight
 from validation.evidence.statistics import effect
 from validation.evidence.surfaces import VARIANTS
@@ -152,9 +152,11 @@ def test_the_map_finds_its_slopes_and_its_regimes():
 
 
 def test_trials_are_as_many_for_every_arm_and_the_validation_part_alone_chooses():
-    assert {len(tried.first) + len(tried.then) for tried in TRIALS.values()} == {9}
-    rates = {arm: {trial["lr"] for trial in tried.first} for arm, tried in TRIALS.items()}
-    assert {(min(each), max(each)) for each in rates.values()} == {(0.025, 0.4)}  # no arm has a rate that others lack
+    for each, number in ((TRIALS, 9), (NOISY, 14)):
+        assert {len(tried.first) + len(tried.then) + len(tried.near) for tried in each.values()} == {number}
+        assert each.keys() == TRIALS.keys()
+        ends = {(min(rates), max(rates)) for rates in ([t["lr"] for t in tried.first] for tried in each.values())}
+        assert len(ends) == 1  # no arm has a range that others lack
     rows = planted(lambda config: 0.1 if at_best(config) else 0.9, ("D4", "D6"))  # test accuracy would choose otherwise
     judged = [row for row in rows if row["seed"] < TUNING]
     assert all(at_best(Config(**{k: row[k] for k in ("method", "optimizer", "lr", "rho")})) for row in judged)
@@ -213,6 +215,21 @@ def bare(config, measure, distance):
     """Return a row that chooses: the better, the less the distance."""
     fields = {k: v for k, v in asdict(config).items() if k not in ("device", "data_dir")}
     return fields | {"experiment": measure, "validation_accuracy": -distance}
+
+
+def test_with_wrong_labels_no_arm_stops_at_a_maximum_by_chance():
+    def chosen(noise):
+        comparison = Comparison(replace(sparse(SCALE.base, 0.9), label_noise=noise), ARMS)
+
+        def row(config, measure):
+            """Level above 0.02, a little higher at 0.1; much higher below, best near 0.003."""
+            low = 0.3 - 0.01 * abs(math.log(config.lr / 3e-3)) if config.lr < 0.02 else 0.001 * (config.lr == 0.1)
+            return bare(config, measure, -low)
+
+        return {c.lr for c in comparison.choices(Runs(complete([comparison], SCALE, row)), SCALE)}
+
+    assert max(chosen(0.4)) < 4e-3
+    assert chosen(0.0) == {0.1}  # what a range that goes on would have done
 
 
 def test_radii_go_on_upwards_alone():
