@@ -8,6 +8,7 @@ the one with the most seeds is told first.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
@@ -49,6 +50,8 @@ def pack(source: Path) -> Path:
     """
     found, behind = report.behind(read(source / "rows.jsonl"))
     behind = [row if row["seed"] < TUNING else {k: v for k, v in row.items() if k != "history"} for row in behind]
+    of_cell = Counter(row["cell"] for row in behind)  # of runs that were trained side by side some may stay behind
+    behind = [{**row, "cell_rows": of_cell[row["cell"]]} for row in behind]
     data, seeds = behind[0].get("dataset", "text"), max(f.effect.n for f in found)
     place = folder() / f"{data}-{'-'.join(f.label for f in found)}-{seeds}.jsonl.gz"
     write(place, behind)

@@ -1,6 +1,7 @@
 """What stands behind D in report and README: the bench of D1 judged, and findings told as standings and rungs."""
 
 import copy
+from collections import Counter
 
 import pytest
 
@@ -90,7 +91,12 @@ def test_what_is_packed_is_what_findings_rest_on(tmp_path, monkeypatch):
     rows = read(source)
     other = [{**row, "method": "rigl", "sparsity": 0.123} for row in rows[:5]]
     cut = [row for row in rows if row["method"] != "lt-30"]  # D7 is not complete then
-    measured = [{**row, "cell": str(i), "cell_rows": 1, "history": {}} for i, row in enumerate(other + cut)]
+    side_by_side = [row for pair in zip(other, cut[:5], strict=True) for row in pair] + cut[5:]
+    cells = [str(i // 2) for i in range(10)] + [str(i) for i in range(10, len(side_by_side))]
+    of_cell = Counter(cells)  # the first five are of two rows, of which one stays behind
+    measured = [
+        {**row, "cell": c, "cell_rows": of_cell[c], "history": {}} for row, c in zip(side_by_side, cells, strict=True)
+    ]
     write(tmp_path / "rows.jsonl", measured)
     monkeypatch.setattr(stored, "folder", lambda: tmp_path)
     place = stored.pack(tmp_path)
