@@ -16,7 +16,7 @@ from validation.evidence.experiments import EXPERIMENTS, translation
 from validation.evidence.protocol import TUNING, Scale
 from validation.evidence.runs import Runs, cell, weight
 from validation.evidence.translated import BASE, TRIALS, Translated, scale, seen
-from validation.evidence.tuning import Trials
+from validation.evidence.tuning import Lacking, Trials
 from validation.standing import INCONCLUSIVE, REFUTED, SUPPORTED
 from validation.training.config import seed_for
 from validation.translation.runs import Setting
@@ -98,8 +98,17 @@ def test_the_validation_part_alone_chooses():
     leak = [row | {"bleu": 99.0 * (row["rho"] == 0.1)} if row["seed"] >= TUNING else row for row in rows]
     check_choice(leak)
     swapped = [row | {"validation_bleu": row["bleu"]} if row["rho"] != BASE.rho else row for row in leak]
-    with pytest.raises(AssertionError):
+    with pytest.raises(Lacking):  # the largest radius would win, so one beyond it be asked for
         check_choice(swapped)
+
+
+def test_no_choice_rests_at_an_end_of_its_range():
+    choices = Translated(SCALE.base).choices(Runs(planted(lambda s: 1.0)), SCALE)
+    assert [chosen.arm for chosen in choices] == list(TRIALS)
+    for chosen in choices:
+        tried = TRIALS[chosen.arm]
+        assert chosen.lr == min(trial["lr"] for trial in tried.first)  # planted at the end, so more are tried beyond
+        assert chosen.tried == 5 + tried.steps
 
 
 def test_arms_share_all_but_their_trial_and_seeds_are_apart():
