@@ -40,7 +40,7 @@ def evidence(
     data_dir: Annotated[str | None, typer.Option(help="Folder of Fashion-MNIST (default: Debian's) or CIFAR.")] = None,
     workers: Annotated[int, typer.Option(help="Processes on this machine, of one thread each.")] = 1,
     address: Annotated[str | None, typer.Option("--executor", help="dask://HOST:PORT: a cluster instead.")] = None,
-    together: Annotated[int, typer.Option(help="Runs of small networks in one step: best on an accelerator.")] = 1,
+    together: Annotated[int, typer.Option(help="Most runs of small networks that share a step; 1: none.")] = 10,
     older: Annotated[bool, typer.Option(help="Take rows of older code in --out too: each names its own.")] = False,
     source: Annotated[str | None, typer.Option(help="D9: a sentence a line. Default: installed catalogues.")] = None,
     target: Annotated[str | None, typer.Option(help="D9: the translations of --source, line by line.")] = None,

@@ -22,7 +22,8 @@ from validation.training.config import SCHEDULES, Config, seed_for
 from validation.training.loop import Training
 
 MODELS = ("mlp", "compact")  # small, and without random numbers in their forward
-METHODS = ("dense", "random", "snip", "grasp", "set", "dsr", "mest", "mest-s")  # one round, updates by weights alone
+ITERATIVE = ("lt", "lt-30", "lt-40", "lrr")
+METHODS = ("dense", "random", "snip", "grasp", "set", "dsr", "mest", "mest-s", *ITERATIVE)  # update by weights alone
 APART = ("seed", "rho", "lr")  # in what the runs may differ
 
 
@@ -41,21 +42,27 @@ class SideBySide:
         self.runs = [Training(config, data) for config in configs]
         for run in self.runs:
             run.prepare()
-            run._forward_cost = run.flops.forward(run.sparse.masks)
-            run._clock = time.monotonic()
-            run.model.train()
         self.config, self.device = configs[0], self.runs[0].x.device
         self.rho = torch.tensor([c.rho for c in configs], dtype=torch.float64, device=self.device)
         self.lr = [c.lr for c in configs]
         named = [dict(run.model.named_parameters()) for run in self.runs]
         self.names = list(named[0])
         self.w = [torch.stack([own[name].detach() for own in named]) for name in self.names]
-        self.v, self.direction = ([torch.zeros_like(w) for w in self.w] for _ in range(2))
-        for i, (run, own) in enumerate(zip(self.runs, named, strict=True)):
-            for name, w, v, g in zip(self.names, self.w, self.v, self.direction, strict=True):
+        for i, own in enumerate(named):
+            for name, w in zip(self.names, self.w, strict=True):
                 own[name].data = w[i]
-                run.optimizer.state[own[name]] = {"momentum_buffer": v[i], BUFFER: g[i]}
         self.statistics = self._stack_statistics()
+        self._begin_round()
+
+    def _begin_round(self) -> None:
+        """Begin with slots of zeros, as a fresh optimizer does, and with the masks there are."""
+        self.v, self.direction = ([torch.zeros_like(w) for w in self.w] for _ in range(2))
+        for i, run in enumerate(self.runs):
+            for p, v, g in zip(run.model.parameters(), self.v, self.direction, strict=True):
+                run.optimizer.state[p] = {"momentum_buffer": v[i], BUFFER: g[i]}
+            run._forward_cost = run.flops.forward(run.sparse.masks)
+            run._clock = time.monotonic()
+            run.model.train()
         self._stack_masks()
 
     def _stack_statistics(self) -> dict[str, Tensor]:
@@ -75,8 +82,16 @@ class SideBySide:
 
     def train(self) -> None:
         """Train to the end; each run has its rows then."""
+        self._train_round()
+        while all([run.sparse.next_round() for run in self.runs]):  # all or none: cuts depend on numbers alone
+            for run in self.runs:
+                run.round, run.batch = run.round + 1, run.sparse.step
+            self._begin_round()
+            self._train_round()
+
+    def _train_round(self) -> None:
         first = self.runs[0]
-        for _ in range(first.total):
+        while first.batch < first.total:
             self._step()
             if first.batch % first.per_epoch == 0:
                 for run in self.runs:
@@ -160,7 +175,7 @@ class SideBySide:
         if self.config.optimizer == "random":
             for i, run in enumerate(self.runs):
                 generator = torch.Generator(self.device)
-                generator.manual_seed(seed_for("direction", run.config.seed, 0, run.sparse.step))
+                generator.manual_seed(seed_for("direction", run.config.seed, run.round, run.sparse.step))
                 for direction in self.direction:
                     direction[i].normal_(generator=generator)
             self._masked(self.direction)

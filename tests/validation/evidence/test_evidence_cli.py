@@ -21,7 +21,7 @@ from validation.evidence.runs import Runs, cell, weight
 from validation.training import Config
 
 IMPORTS = "import validation; from dataclasses import replace; from validation.evidence.protocol import BASES"
-SMALL = ("--claims", "D6", "--seeds", 2, "--epochs", 2, "--model", "mlp")
+SMALL = ("--claims", "D6", "--seeds", 2, "--epochs", 2, "--model", "mlp", "--together", 1)
 
 
 def run(*arguments, catch=True):
@@ -46,6 +46,15 @@ def whole(_short, tmp_path_factory):
     done = run("evidence", *SMALL, "--out", out)
     assert done.exit_code == 0, done.output
     return out, done.output
+
+
+@pytest.fixture(scope="module")
+def stacked(_short, tmp_path_factory):
+    """The folder of an undisturbed command whose runs share steps."""
+    out = tmp_path_factory.mktemp("stacked")
+    done = run("evidence", *SMALL, "--together", 5, "--out", out)
+    assert done.exit_code == 0, done.output
+    return out
 
 
 def asked(out):
@@ -128,8 +137,10 @@ def test_ctrl_c_keeps_what_is_done_and_other_claims_keep_it_too(whole, tmp_path,
 
 
 @pytest.mark.slow
-def test_killed_twice_with_two_workers_it_gives_the_same_table(whole, tmp_path):
-    arguments = [*map(str, SMALL), "--workers", "2", "--out", str(tmp_path)]
+@pytest.mark.parametrize("together", [1, 5])
+def test_killed_twice_with_two_workers_it_gives_the_same_table(together, whole, stacked, tmp_path):
+    undisturbed = stacked if together > 1 else whole[0]
+    arguments = [*map(str, SMALL), "--together", str(together), "--workers", "2", "--out", str(tmp_path)]
     command = [sys.executable, "-c", f"{IMPORTS}; {SHORT}; validation.main()", "evidence", *arguments]
     rows = tmp_path / "rows.jsonl"
     for least in (5, 60):
@@ -139,16 +150,14 @@ def test_killed_twice_with_two_workers_it_gives_the_same_table(whole, tmp_path):
         os.kill(process.pid, signal.SIGKILL)
         process.wait(20)
         assert process.returncode == -signal.SIGKILL
-    assert run("evidence", *SMALL, "--out", tmp_path).exit_code == 0
-    assert plain(read(rows)) == plain(read(whole[0] / "rows.jsonl"))
-    assert (tmp_path / "findings.json").read_bytes() == (whole[0] / "findings.json").read_bytes()
+    assert run("evidence", *SMALL, "--together", together, "--out", tmp_path).exit_code == 0
+    assert plain(read(rows)) == plain(read(undisturbed / "rows.jsonl"))
+    assert (tmp_path / "findings.json").read_bytes() == (undisturbed / "findings.json").read_bytes()
 
 
-def test_runs_in_one_step_give_the_same_kind_of_rows_and_are_found_alike(whole, tmp_path):
-    done = run("evidence", *SMALL, "--together", 5, "--out", tmp_path)
-    assert done.exit_code == 0, done.output
-    rows, others = read(tmp_path / "rows.jsonl"), read(whole[0] / "rows.jsonl")
-    assert len({row["cell"] for row in rows}) < len(rows) == asked(tmp_path)
+def test_runs_in_one_step_give_the_same_kind_of_rows_and_are_found_alike(whole, stacked):
+    rows, others = read(stacked / "rows.jsonl"), read(whole[0] / "rows.jsonl")
+    assert len({row["cell"] for row in rows}) < len(rows) == asked(stacked)
     assert {row["together"] for row in rows} | {1} == {1, 2, 4, 5}  # a longer range, if any; seeds; radii; rates
     names = {f for f in rows[0] if f not in ("cell", "cell_rows", "seconds", "together")}
     assert names == {f for f in others[0] if f not in ("cell", "cell_rows", "seconds", "together")}
