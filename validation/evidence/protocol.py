@@ -177,7 +177,7 @@ class Comparison:
         b = self.base
         images = f", {b.train_size} images" if b.train_size else ""
         noise = f", {b.label_noise:.0%} wrong labels" if b.label_noise else ""
-        return f"{b.method} at {b.sparsity:.4g}{images}{noise}" if b.sparsity else f"dense{images}{noise}"
+        return f"{b.method} at {100 * b.sparsity:.4g} %{images}{noise}" if b.sparsity else f"dense{images}{noise}"
 
     def _search(self, runs: Runs, scale: Scale, arm: str) -> tuple[dict[str, Any], int]:
         seeds = range(TUNING, TUNING + scale.tuning)

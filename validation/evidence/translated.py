@@ -48,7 +48,7 @@ class Translated(Comparison):
     @property
     def where(self) -> str:
         """The regime in words."""
-        return f"MEST (EM) at {self.base.sparsity:.4g}" if self.base.sparsity else "dense"
+        return f"MEST (EM) at {100 * self.base.sparsity:.4g} %" if self.base.sparsity else "dense"
 
     def judged(self, row: Row) -> float:
         """Return what a row is judged by: BLEU on the test part, 0 to 100."""

@@ -322,7 +322,7 @@ def test_findings_are_written_drawn_and_said(tmp_path):
     assert [f["label"] for f in stored] == list(EXPERIMENTS)
     assert stored[0]["needed"].keys() == {"0.8", "0.9"}
     d6 = next(f for f in stored if f["label"] == "D6")
-    chosen = {c["arm"]: (c["lr"], c["rho"], c["tried"]) for c in d6["chosen"] if c["regime"] == "mest at 0.9"}
+    chosen = {c["arm"]: (c["lr"], c["rho"], c["tried"]) for c in d6["chosen"] if c["regime"] == "mest at 90 %"}
     ours = {arm: (best["lr"], best.get("rho", 0.05), 9) for arm, best in BEST.items()}  # planted inside the ranges
     assert chosen == ours | {"sgd": (BEST["sgd"]["lr"], None, 9)}
     again = tmp_path / "again"
