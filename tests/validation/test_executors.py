@@ -10,6 +10,7 @@ import time
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
+import cell_runs
 import pytest
 from cell_runs import COUNT, sweep
 
@@ -17,7 +18,7 @@ from validation import cells as engine
 from validation.cells import Cell, read, run_cells
 from validation.executors import executor, outcomes
 
-SCRIPT = Path(__file__).parents[1] / "cell_runs.py"
+SCRIPT = Path(cell_runs.__file__)
 
 
 @pytest.fixture(scope="module")
