@@ -21,6 +21,7 @@ MEASURED: dict[str, type[Any]] = {"training": Config}  # experiment whose rows a
 BESIDE: dict[str, int] = {}  # experiment that measures more than training -> how long that takes, as `weight` counts
 FRACTION = {"lt": 0.2, "lrr": 0.2, "lt-30": 0.3, "lt-40": 0.4}  # what a round of an iterative method cuts
 CODE = ("s2sam", "validation/training", "validation/models.py", "validation/datasets.py", "validation/image_files.py")
+LONGEST = 20_000  # weight of runs side by side on a CPU: what a kill loses of a worker's time, some two minutes
 BESIDE_CODE = (*CODE, "validation/evidence/runs.py")  # of a cell that trains and measures more
 _images = lru_cache(maxsize=1)(load)
 
@@ -100,13 +101,17 @@ def configs(of: Cell) -> list[Any]:
 
 
 def grouped(todo: Sequence[Config], together: int) -> list[Cell]:
-    """Return the cells of configurations, at most so many side by side: those that may be, the longest first."""
+    """Return the cells of configurations, the longest first; at most so many side by side, on a CPU fewer of long ones."""
     groups: dict[Config, list[Config]] = {}
     for config in todo:
         alone = together == 1 or not side_by_side(config)
         common = config if alone else replace(config, **{name: getattr(COMMON, name) for name in APART})
         groups.setdefault(common, []).append(config)
-    parts = [group[i : i + together] for group in groups.values() for i in range(0, len(group), together)]
+    parts = []
+    for group in groups.values():
+        first = group[0]
+        most = max(1, min(together, LONGEST // weight("training", first))) if first.device == "cpu" else together
+        parts += [group[i : i + most] for i in range(0, len(group), most)]
     return [cell(*part) for part in sorted(parts, key=lambda part: -sum(weight("training", c) for c in part))]
 
 

@@ -170,6 +170,17 @@ def test_runs_in_one_step_give_the_same_kind_of_rows_and_are_found_alike(whole, 
             assert one["train_loss"] == pytest.approx(other["train_loss"], abs=1e-3)
 
 
+@pytest.mark.parametrize(("device", "largest"), [("cpu", 3), ("cuda", 10)])
+def test_on_a_cpu_a_kill_loses_little_of_what_shares_steps(device, largest):
+    long = [Config(method="lrr", sparsity=0.95, epochs=20, seed=s, device=device) for s in range(12)]
+    short = [replace(config, method="mest") for config in long]
+    assert 3 * weight("training", long[0]) <= runs.LONGEST < 4 * weight("training", long[0])
+    for configs, most in ((long, largest), (short, 10)):
+        cells = runs.grouped(configs, 10)
+        assert max(len(runs.configs(c)) for c in cells) == most
+        assert {config for c in cells for config in runs.configs(c)} == set(configs)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
