@@ -101,7 +101,7 @@ def configs(of: Cell) -> list[Any]:
 
 
 def grouped(todo: Sequence[Config], together: int) -> list[Cell]:
-    """Return the cells of configurations, the longest first; so many side by side at most, fewer of long ones on a CPU."""
+    """Return the cells of configurations, the longest first; at most so many side by side, on a CPU fewer if long."""
     groups: dict[Config, list[Config]] = {}
     for config in todo:
         alone = together == 1 or not side_by_side(config)
