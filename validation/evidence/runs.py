@@ -21,8 +21,8 @@ MEASURED: dict[str, type[Any]] = {"training": Config}  # experiment whose rows a
 BESIDE: dict[str, int] = {}  # experiment that measures more than training -> how long that takes, as `weight` counts
 FRACTION = {"lt": 0.2, "lrr": 0.2, "lt-30": 0.3, "lt-40": 0.4}  # what a round of an iterative method cuts
 CODE = ("s2sam", "validation/training", "validation/models.py", "validation/datasets.py", "validation/image_files.py")
-LONGEST = 20_000  # weight of runs side by side on a CPU: what a kill loses of a worker's time, some two minutes
 BESIDE_CODE = (*CODE, "validation/evidence/runs.py")  # of a cell that trains and measures more
+LONGEST = 20_000  # weight of runs side by side on a CPU: what a kill loses of a worker's time, some two minutes
 _images = lru_cache(maxsize=1)(load)
 
 

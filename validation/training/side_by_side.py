@@ -22,8 +22,10 @@ from validation.training.config import SCHEDULES, Config, seed_for
 from validation.training.loop import Training
 
 MODELS = ("mlp", "compact")  # small, and without random numbers in their forward
-ITERATIVE = ("lt", "lt-30", "lt-40", "lrr")
-METHODS = ("dense", "random", "snip", "grasp", "set", "dsr", "mest", "mest-s", *ITERATIVE)  # update by weights alone
+METHODS = (  # updates and cuts by weights alone
+    *("dense", "random", "snip", "grasp", "set", "dsr", "mest", "mest-s"),
+    *("lt", "lt-30", "lt-40", "lrr"),
+)
 APART = ("seed", "rho", "lr")  # in what the runs may differ
 
 
