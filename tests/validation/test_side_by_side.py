@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from s2sam.sparse import LRR
 from validation import datasets, models
 from validation.datasets import Images
 from validation.training import CONTROLS, OPTIMIZERS, Config
 from validation.training.loop import Training
-from validation.training.side_by_side import METHODS, SideBySide, side_by_side
+from validation.training.side_by_side import METHODS, ROUNDS, SideBySide, side_by_side
 
 N = 48
 
@@ -48,10 +49,10 @@ def alone(config):
 CLOSE = 1e-8
 
 
-def apart(stack, others):
+def apart(runs, others):
     """Return the largest difference of weights, statistics, slots and rows; masks must be equal."""
     worst = 0.0
-    for run, other in zip(stack.runs, others, strict=True):
+    for run, other in zip(runs, others, strict=True):
         for name, mask in other.sparse.masks.items():
             assert torch.equal(run.sparse.masks[name], mask), name
         states = run.model.state_dict(), other.model.state_dict()
@@ -83,14 +84,14 @@ def test_runs_in_a_stack_are_those_of_each_alone(method, optimizer):
     mine = configs(method=method, optimizer=optimizer, sparsity=0.0 if method == "dense" else 0.6)
     stack = SideBySide(mine, wide())
     stack.train()
-    assert apart(stack, [alone(c) for c in mine]) < CLOSE
+    assert apart(stack.runs, [alone(c) for c in mine]) < CLOSE
 
 
 def test_fully_connected_networks_too_and_other_settings():
     mine = configs(model="mlp", method="set", schedule="steps", label_noise=0.25, validation=0.25, weight_decay=0.01)
     stack = SideBySide(mine, wide())
     stack.train()
-    assert apart(stack, [alone(c) for c in mine]) < CLOSE
+    assert apart(stack.runs, [alone(c) for c in mine]) < CLOSE
 
 
 def test_the_comparison_sees_one_norm_for_all_networks(monkeypatch):
@@ -107,7 +108,33 @@ def test_the_comparison_sees_one_norm_for_all_networks(monkeypatch):
     mine = configs(method="random")
     stack = SideBySide(mine, wide())
     stack.train()
-    assert apart(stack, [alone(c) for c in mine]) > 1e-4
+    assert apart(stack.runs, [alone(c) for c in mine]) > 1e-4
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "s2sam"])
+@pytest.mark.parametrize("method", ROUNDS)
+def test_sparsities_on_the_way_are_the_runs_to_each_alone(method, optimizer):
+    mine = configs(method=method, optimizer=optimizer, sparsity=0.75)
+    runs = SideBySide(mine, wide()).train([0.0, 0.6, 0.7])
+    wanted = [replace(c, sparsity=s) for s in (0.0, 0.6, 0.7, 0.75) for c in mine]
+    assert [run.config for run in runs] == wanted
+    assert apart(runs, [alone(c) for c in wanted]) < CLOSE
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_the_comparison_sees_a_run_that_parts_elsewhere(early, monkeypatch):
+    """The mutants: one cut more, or one less, is left to the run that parts."""
+    own = LRR._guard_weights
+
+    def other(self):
+        own(self)
+        self.rounds += -1 if early else 1
+
+    monkeypatch.setattr(LRR, "_guard_weights", other)
+    mine = configs(method="lrr", sparsity=0.75)
+    runs = SideBySide(mine, wide()).train([0.6])
+    rows = [run.rows[-1] for run in runs[:3]]
+    assert any(row["kept"] != row["promised"] or row["round"] != 5 for row in rows)
 
 
 def test_what_cannot_be_stacked_is_told():

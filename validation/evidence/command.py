@@ -15,7 +15,7 @@ from validation.datasets import DataError
 from validation.evidence import report
 from validation.evidence.experiments import EXPERIMENTS
 from validation.evidence.protocol import BASES, TUNING, Scale, planned, unique
-from validation.evidence.runs import Runs, cell, configs, grouped, weight
+from validation.evidence.runs import Runs, cell, configs, grouped, total
 from validation.evidence.translated import BASE
 from validation.evidence.translated import scale as translated_scale
 from validation.executors import executor
@@ -122,7 +122,8 @@ def measure(
         if not todo:
             return held + rows
         done = sum(_weight(c) for c in cells)
-        bar.update(task, total=done + sum(weight(*each) for each in planned(comparisons, runs)))
+        to_come = _cells(planned(comparisons, runs), together)
+        bar.update(task, total=done + sum(map(_weight, to_come)))
         cells += _cells(todo, together)
         rows = _run(cells, path, bar, task, pool)
 
@@ -134,7 +135,7 @@ def _cells(todo: Sequence[tuple[str, Any]], together: int) -> list[Cell]:
 
 
 def _weight(of: Cell) -> int:
-    return sum(weight(of.name, config) for config in configs(of))
+    return total(configs(of), of.name)
 
 
 def _run(cells: list[Cell], path: Path, bar: Progress, task: TaskID, pool: Executor | None) -> list[Row]:

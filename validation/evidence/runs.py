@@ -11,7 +11,7 @@ from validation.cells import Cell, Row, experiment
 from validation.datasets import load
 from validation.training import Config
 from validation.training.loop import Training
-from validation.training.side_by_side import APART, SideBySide, side_by_side
+from validation.training.side_by_side import APART, ROUNDS, SideBySide, side_by_side
 
 EPOCHS = ("train_loss", "train_accuracy", "validation_accuracy", "test_loss", "test_accuracy", "nonzeros", "cos")
 IMAGES = {"digits": 1150, "fashion-mnist": 48_000, "cifar10": 40_000, "cifar100": 40_000}  # with a fifth held out
@@ -22,31 +22,36 @@ BESIDE: dict[str, int] = {}  # experiment that measures more than training -> ho
 FRACTION = {"lt": 0.2, "lrr": 0.2, "lt-30": 0.3, "lt-40": 0.4}  # what a round of an iterative method cuts
 CODE = ("s2sam", "validation/training", "validation/models.py", "validation/datasets.py", "validation/image_files.py")
 BESIDE_CODE = (*CODE, "validation/evidence/runs.py")  # of a cell that trains and measures more
-LONGEST = 20_000  # weight of runs side by side on a CPU: what a kill loses of a worker's time, some two minutes
+LONGEST = 21_000  # weight of runs side by side on a CPU: what a kill loses of a worker's time, some two minutes
 _images = lru_cache(maxsize=1)(load)
 
 
 @partial(experiment, runs=CODE)
-def training(*, together: list[list[Any]] | None = None, **options: Any) -> list[Row]:
+def training(*, together: list[list[Any]] | None = None, lesser: Sequence[float] = (), **options: Any) -> list[Row]:
     """Train one configuration, or several side by side, in memory; what is stopped begins again.
 
     Args:
         together: seed, rho and lr of each run, where there are several.
+        lesser: sparsities that these come by on their way, and whose runs share their rounds; see `SideBySide.train`.
         options: the fields of a `Config`.
 
     Returns:
         One row a run: its configuration without device and folder; what the last epoch measured; `history`, the numbers
-        of every epoch in order, of all rounds; how many rounds; seconds (its share); and what the method warned of.
+        of every epoch in order, of all rounds; how many rounds; seconds (its share of the stack's, of rounds that other
+        sparsities share too); and what the method warned of.
     """
-    return [row for _, row in trained(Config(**options), together)]
+    return [row for _, row in trained(Config(**options), together, lesser)]
 
 
-def trained(base: Config, together: list[list[Any]] | None = None) -> list[tuple[Training, Row]]:
+def trained(
+    base: Config, together: list[list[Any]] | None = None, lesser: Sequence[float] = ()
+) -> list[tuple[Training, Row]]:
     """Train as `training` does; return each run as it stands at the end, for what else measures it, and its row.
 
     Args:
         base: the configuration.
         together: as for `training`.
+        lesser: as for `training`.
     """
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -56,11 +61,9 @@ def trained(base: Config, together: list[list[Any]] | None = None) -> list[tuple
             runs[0].prepare()
             runs[0].train(lambda: None, None)
         else:
-            stack = SideBySide(_apart(base, together), data)
-            stack.train()
-            runs = stack.runs
+            runs = SideBySide(_apart(base, together), data).train(lesser)
     said = sorted({str(w.message) for w in warned})
-    return [(run, _row(run, len(runs)) | {"warned": said}) for run in runs]
+    return [(run, _row(run, len(together or runs)) | {"warned": said}) for run in runs]
 
 
 def alone(config: Config) -> tuple[Training, Row]:
@@ -84,35 +87,64 @@ def cell(*configs: Any, measure: str = "training") -> Cell:
     """Return the cell of a configuration, or of several that are trained side by side.
 
     Args:
-        configs: of the runs; one, unless they are trained and no more.
+        configs: of the runs; one, unless they are trained and no more. Of several sparsities, each with the same runs.
         measure: the experiment, a key of MEASURED.
     """
     if len(configs) == 1:
         return Cell.of(measure, **asdict(configs[0]))
-    return Cell.of("training", together=[[getattr(c, name) for name in APART] for c in configs], **asdict(configs[0]))
+    *lesser, most = sorted({c.sparsity for c in configs})
+    stack = [c for c in configs if c.sparsity == most]
+    shared = {"lesser": lesser} if lesser else {}
+    together = [[getattr(c, name) for name in APART] for c in stack]
+    return Cell.of("training", together=together, **shared, **asdict(stack[0]))
 
 
 def configs(of: Cell) -> list[Any]:
-    """Return the configurations of a cell."""
+    """Return the configurations of a cell, in the order of its rows."""
     options = dict(of.options)
-    together = options.pop("together", None)
+    together, lesser = options.pop("together", None), options.pop("lesser", ())
     base = MEASURED[of.name](**options)
-    return [base] if together is None else _apart(base, together)
+    if together is None:
+        return [base]
+    return [replace(c, sparsity=s) for s in (*lesser, base.sparsity) for c in _apart(base, together)]
 
 
 def grouped(todo: Sequence[Config], together: int) -> list[Cell]:
-    """Return the cells of configurations, the longest first; at most so many side by side, on a CPU fewer if long."""
-    groups: dict[Config, list[Config]] = {}
+    """Return the cells of configurations, the longest first; at most so many side by side, on a CPU fewer if long.
+
+    Runs of several sparsities that share their rounds are of one cell.
+    """
+    ways: dict[Config, list[Config]] = {}  # what is cut after every round -> the sparsities it is to come by
     for config in todo:
-        alone = together == 1 or not side_by_side(config)
-        common = config if alone else replace(config, **{name: getattr(COMMON, name) for name in APART})
-        groups.setdefault(common, []).append(config)
-    parts = []
+        shares = together > 1 and side_by_side(config) and config.method in ROUNDS
+        ways.setdefault(replace(config, sparsity=0.0) if shares else config, []).append(config)
+    groups: dict[Any, list[list[Config]]] = {}
+    for way, own in ways.items():
+        apart = together > 1 and side_by_side(way)
+        common = replace(way, **{name: getattr(COMMON, name) for name in APART}) if apart else way
+        groups.setdefault((common, tuple(sorted(c.sparsity for c in own))), []).append(own)
+    cells = []
     for group in groups.values():
         first = group[0]
-        most = max(1, min(together, LONGEST // weight("training", first))) if first.device == "cpu" else together
-        parts += [group[i : i + most] for i in range(0, len(group), most)]
-    return [cell(*part) for part in sorted(parts, key=lambda part: -sum(weight("training", c) for c in part))]
+        most = max(1, min(together, LONGEST // total(first))) if first[0].device == "cpu" else together
+        cells += [[c for own in group[i : i + most] for c in own] for i in range(0, len(group), most)]
+    return [cell(*part) for part in sorted(cells, key=lambda part: -total(part))]
+
+
+def total(configs: Sequence[Any], measure: str = "training") -> int:
+    """Return about how long a cell of these configurations takes, as `weight` counts: shared rounds once.
+
+    >>> alone = [Config(method="lt", sparsity=s) for s in (0.8, 0.9)]
+    >>> total(alone[:1]), total(alone[1:]), total(alone)
+    (3600, 4800, 5200)
+    """
+    if len(configs) == 1:
+        return weight(measure, configs[0])
+    ways: dict[Config, list[Config]] = {}
+    for c in configs:
+        ways.setdefault(replace(c, sparsity=0.0), []).append(c)
+    rounds = ((max(weight(measure, c) for c in own), len(own) - 1, weight(measure, way)) for way, own in ways.items())
+    return sum(longest + others * last for longest, others, last in rounds)
 
 
 def weight(measure: str, config: Any) -> int:

@@ -4,11 +4,15 @@ The runs differ in seed, rho and lr. Every tensor of theirs becomes a view into 
 masks, topology updates, evaluation and rows stay what `Training` does with each; here is only the step: losses and
 gradients by `torch.func`, perturbations by `s2sam.rules` with one norm for each network. A small network's step is
 mostly the overhead of its many calls, which the stack pays once. Up to rounding the result is that of each run alone.
+
+Where every round of training ends with a cut (lottery tickets, LRR), a run to 95 % sparsity makes all rounds of one to
+80 %, but for the last: the budget is what that cut lands on, and none before it feels it. So they are trained once.
 """
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,16 +20,15 @@ from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
 
 from s2sam.rules import ascent, global_norm
+from s2sam.sparse import LRR
 from s2sam.wrapper import BUFFER
 from validation.datasets import Images
 from validation.training.config import SCHEDULES, Config, seed_for
 from validation.training.loop import Training
 
 MODELS = ("mlp", "compact")  # small, and without random numbers in their forward
-METHODS = (  # updates and cuts by weights alone
-    *("dense", "random", "snip", "grasp", "set", "dsr", "mest", "mest-s"),
-    *("lt", "lt-30", "lt-40", "lrr"),
-)
+ROUNDS = ("lt", "lt-30", "lt-40", "lrr")  # one ranking of all weights, so that it is the last cut that lands
+METHODS = ("dense", "random", "snip", "grasp", "set", "dsr", "mest", "mest-s", *ROUNDS)  # by weights alone
 APART = ("seed", "rho", "lr")  # in what the runs may differ
 
 
@@ -41,7 +44,7 @@ class SideBySide:
     """
 
     def __init__(self, configs: Sequence[Config], data: Images) -> None:
-        self.runs = [Training(config, data) for config in configs]
+        self.data, self.runs = data, [Training(config, data) for config in configs]
         for run in self.runs:
             run.prepare()
         self.config, self.device = configs[0], self.runs[0].x.device
@@ -82,14 +85,39 @@ class SideBySide:
         masks = [run.sparse.masks for run in self.runs]
         self.off = {name: ~torch.stack([own[name] for own in masks]) for name in masks[0]}
 
-    def train(self) -> None:
-        """Train to the end; each run has its rows then."""
+    def train(self, lesser: Sequence[float] = ()) -> list[Training]:
+        """Train to the end; return the runs, with their rows, and those that part from them on the way.
+
+        Args:
+            lesser: sparsities below the runs' own, of a method in `ROUNDS`, that each run is trained to as well. These
+                runs come first, in this order; their cost, evaluations and seconds are those of all their rounds.
+        """
+        parting = [SideBySide([replace(run.config, sparsity=s) for run in self.runs], self.data) for s in lesser]
         self._train_round()
-        while all([run.sparse.next_round() for run in self.runs]):  # all or none: cuts depend on numbers alone
-            for run in self.runs:
-                run.round, run.batch = run.round + 1, run.sparse.step
-            self._begin_round()
-            self._train_round()
+        while True:
+            for other in parting:
+                if max(0, cast(LRR, other.runs[0].sparse).rounds - 1) == self.runs[0].round:  # its last cut comes next
+                    other._part_from(self)
+                    other._next_round()
+            if not self._next_round():
+                return [run for stack in (*parting, self) for run in stack.runs]
+
+    def _part_from(self, other: "SideBySide") -> None:
+        """Go on from where another stack stands, between two rounds."""
+        for run, its in zip(self.runs, other.runs, strict=True):
+            run.load_state_dict(its.state_dict())
+            run.rows = [row | {"promised": run.method.promise(run.sparse)[1]} for row in its.rows]
+            run._begin_epoch()  # else both would add to the same sums
+
+    def _next_round(self) -> bool:
+        """Cut and train; return whether there was a round to come."""
+        if not all([run.sparse.next_round() for run in self.runs]):  # all or none: cuts depend on numbers alone
+            return False
+        for run in self.runs:
+            run.round, run.batch = run.round + 1, run.sparse.step
+        self._begin_round()
+        self._train_round()
+        return True
 
     def _train_round(self) -> None:
         first = self.runs[0]

@@ -181,6 +181,31 @@ def test_on_a_cpu_a_kill_loses_little_of_what_shares_steps(device, largest):
         assert {config for c in cells for config in runs.configs(c)} == set(configs)
 
 
+def test_sparsities_that_share_their_rounds_are_trained_in_one_cell():
+    own = [Config(method="lt", sparsity=s, epochs=20, seed=n) for s in (0.9, 0.8, 0.95) for n in range(7)]
+    other = [Config(method="lt", sparsity=0.8, epochs=20, seed=9, rho=0.1), Config(method="mest", epochs=20)]
+    cells = runs.grouped([*other, *own], 10)
+    sparsities = [sorted({c.sparsity for c in runs.configs(each)}) for each in cells]
+    assert sparsities == [[0.8, 0.9, 0.95]] * 3 + [[0.8], [0.9]]
+    assert {config for each in cells for config in runs.configs(each)} == {*own, *other}
+    assert [len(runs.configs(each)) for each in cells] == [9, 9, 3, 1, 1]
+    assert 2 * runs.total(own) < sum(weight("training", c) for c in own)
+    assert {len(runs.configs(each)) for each in runs.grouped(own, 1)} == {1}
+
+
+def test_a_cell_of_several_sparsities_gives_a_row_for_each_configuration_in_order():
+    own = [Config(method="lrr", sparsity=s, epochs=1, train_size=64, seed=n) for s in (0.5, 0.2) for n in (0, 1)]
+    (only,) = runs.grouped(own, 10)
+    rows = only.rows()
+    wanted = [(c.sparsity, c.seed) for c in runs.configs(only)]
+    assert wanted == [(0.2, 0), (0.2, 1), (0.5, 0), (0.5, 1)]
+    assert [(row["sparsity"], row["seed"]) for row in rows] == wanted
+    assert [row["rounds"] for row in rows] == [2, 2, 5, 5]
+    assert all(row["kept"] == row["promised"] and row["together"] == 2 for row in rows)
+    assert [len(row["history"]["test_loss"]) for row in rows] == [2, 2, 5, 5]
+    assert Runs(rows).configs() == runs.configs(only)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
