@@ -11,7 +11,8 @@ from validation import datasets, models
 from validation.datasets import Images
 from validation.training import CONTROLS, OPTIMIZERS, Config
 from validation.training.loop import Training
-from validation.training.side_by_side import METHODS, ROUNDS, SideBySide, side_by_side
+from validation.training.methods import FRACTION
+from validation.training.side_by_side import METHODS, SideBySide, side_by_side
 
 N = 48
 
@@ -112,7 +113,7 @@ def test_the_comparison_sees_one_norm_for_all_networks(monkeypatch):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "s2sam"])
-@pytest.mark.parametrize("method", ROUNDS)
+@pytest.mark.parametrize("method", FRACTION)
 def test_sparsities_on_the_way_are_the_runs_to_each_alone(method, optimizer):
     mine = configs(method=method, optimizer=optimizer, sparsity=0.75)
     runs = SideBySide(mine, wide()).train([0.0, 0.6, 0.7])
@@ -122,7 +123,7 @@ def test_sparsities_on_the_way_are_the_runs_to_each_alone(method, optimizer):
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_the_comparison_sees_a_run_that_parts_elsewhere(early, monkeypatch):
+def test_rows_tell_a_run_that_parts_elsewhere(early, monkeypatch):
     """The mutants: one cut more, or one less, is left to the run that parts."""
     own = LRR._guard_weights
 

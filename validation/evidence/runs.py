@@ -11,7 +11,8 @@ from validation.cells import Cell, Row, experiment
 from validation.datasets import load
 from validation.training import Config
 from validation.training.loop import Training
-from validation.training.side_by_side import APART, ROUNDS, SideBySide, side_by_side
+from validation.training.methods import FRACTION
+from validation.training.side_by_side import APART, SideBySide, side_by_side
 
 EPOCHS = ("train_loss", "train_accuracy", "validation_accuracy", "test_loss", "test_accuracy", "nonzeros", "cos")
 IMAGES = {"digits": 1150, "fashion-mnist": 48_000, "cifar10": 40_000, "cifar100": 40_000}  # with a fifth held out
@@ -19,7 +20,6 @@ COMMON = Config()  # what runs side by side are grouped under
 PLACE = ("device", "data_dir", "source", "target")  # of a configuration: where, not what
 MEASURED: dict[str, type[Any]] = {"training": Config}  # experiment whose rows are judged -> what configures its runs
 BESIDE: dict[str, int] = {}  # experiment that measures more than training -> how long that takes, as `weight` counts
-FRACTION = {"lt": 0.2, "lrr": 0.2, "lt-30": 0.3, "lt-40": 0.4}  # what a round of an iterative method cuts
 CODE = ("s2sam", "validation/training", "validation/models.py", "validation/datasets.py", "validation/image_files.py")
 BESIDE_CODE = (*CODE, "validation/evidence/runs.py")  # of a cell that trains and measures more
 LONGEST = 21_000  # weight of runs side by side on a CPU: what a kill loses of a worker's time, some two minutes
@@ -114,14 +114,15 @@ def grouped(todo: Sequence[Config], together: int) -> list[Cell]:
 
     Runs of several sparsities that share their rounds are of one cell.
     """
+    if together == 1:
+        return [cell(config) for config in sorted(todo, key=lambda c: -weight("training", c))]
     ways: dict[Config, list[Config]] = {}  # what is cut after every round -> the sparsities it is to come by
     for config in todo:
-        shares = together > 1 and side_by_side(config) and config.method in ROUNDS
+        shares = side_by_side(config) and config.method in FRACTION
         ways.setdefault(replace(config, sparsity=0.0) if shares else config, []).append(config)
     groups: dict[Any, list[list[Config]]] = {}
     for way, own in ways.items():
-        apart = together > 1 and side_by_side(way)
-        common = replace(way, **{name: getattr(COMMON, name) for name in APART}) if apart else way
+        common = replace(way, **{name: getattr(COMMON, name) for name in APART}) if side_by_side(way) else way
         groups.setdefault((common, tuple(sorted(c.sparsity for c in own))), []).append(own)
     cells = []
     for group in groups.values():
@@ -138,13 +139,11 @@ def total(configs: Sequence[Any], measure: str = "training") -> int:
     >>> total(alone[:1]), total(alone[1:]), total(alone)
     (3600, 4800, 5200)
     """
-    if len(configs) == 1:
-        return weight(measure, configs[0])
-    ways: dict[Config, list[Config]] = {}
-    for c in configs:
-        ways.setdefault(replace(c, sparsity=0.0), []).append(c)
-    rounds = ((max(weight(measure, c) for c in own), len(own) - 1, weight(measure, way)) for way, own in ways.items())
-    return sum(longest + others * last for longest, others, last in rounds)
+    longest = max(configs, key=lambda c: c.sparsity)
+    each = weight(measure, longest)
+    if lesser := len({c.sparsity for c in configs}) - 1:
+        each += lesser * weight(measure, replace(longest, sparsity=0.0))
+    return each * (len(configs) // (lesser + 1))
 
 
 def weight(measure: str, config: Any) -> int:

@@ -4,6 +4,7 @@ Initial weights depend on the seed alone, the order of the images on seed and ep
 schedule over the batches of a round.
 """
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -233,8 +234,8 @@ class Training:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state dict of the same configuration."""
         for name in COUNTERS:
-            setattr(self, name, state[name])
-        self.sums = moved(state["sums"], self.x.device)
+            setattr(self, name, copy.copy(state[name]))  # the rows are a list that the state may share
+        self.sums = moved(copy.deepcopy(state["sums"]), self.x.device)  # what is added to in place
         self.model.load_state_dict(state["model"])
         self.sparse.load_state_dict(moved(state["controller"], self.x.device))
         self.optimizer.load_state_dict(state["optimizer"])

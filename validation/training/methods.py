@@ -12,6 +12,7 @@ from s2sam.sparse.distributions import ones
 from s2sam.sparse.flops import grasp, snip
 
 Build = Callable[[nn.Module, float, int, int, int], Controller]
+FRACTION = {"lt": 0.2, "lt-30": 0.3, "lt-40": 0.4, "lrr": 0.2}  # of what is left, cut after every round
 GRASP_SAMPLES = 10  # of each class (Wang et al., ICLR 2020, for CIFAR-10)
 
 
@@ -60,15 +61,19 @@ def _short(total: int) -> int:
     return min(100, max(1, total // 20))
 
 
+def _ticket(name: str, model: nn.Module, sparsity: float, total: int, seed: int) -> LotteryTicket:
+    return LotteryTicket(model, sparsity, None, total, seed=seed, fraction=FRACTION[name])
+
+
 METHODS: dict[str, Method] = {
     "dense": Method(lambda m, s, total, epoch, seed: Controller(m, 0.0, None, total, seed=seed)),
     "random": Method(lambda m, s, total, epoch, seed: RandomMask(m, s, "erk", total, seed=seed)),
     "snip": Method(lambda m, s, total, epoch, seed: SNIP(m, s, None, total, seed=seed), _one_batch, snip),
     "grasp": Method(lambda m, s, total, epoch, seed: GraSP(m, s, None, total, seed=seed), _each_class, grasp),
-    "lt": Method(lambda m, s, total, epoch, seed: LotteryTicket(m, s, None, total, seed=seed)),
-    "lt-30": Method(lambda m, s, total, epoch, seed: LotteryTicket(m, s, None, total, seed=seed, fraction=0.3)),
-    "lt-40": Method(lambda m, s, total, epoch, seed: LotteryTicket(m, s, None, total, seed=seed, fraction=0.4)),
-    "lrr": Method(lambda m, s, total, epoch, seed: LRR(m, s, None, total, seed=seed)),
+    "lt": Method(lambda m, s, total, epoch, seed: _ticket("lt", m, s, total, seed)),
+    "lt-30": Method(lambda m, s, total, epoch, seed: _ticket("lt-30", m, s, total, seed)),
+    "lt-40": Method(lambda m, s, total, epoch, seed: _ticket("lt-40", m, s, total, seed)),
+    "lrr": Method(lambda m, s, total, epoch, seed: LRR(m, s, None, total, seed=seed, fraction=FRACTION["lrr"])),
     "set": Method(lambda m, s, total, epoch, seed: SET(m, s, None, total, interval=epoch, seed=seed)),
     "dsr": Method(lambda m, s, total, epoch, seed: DSR(m, s, None, total, interval=epoch, seed=seed)),
     "rigl": Method(lambda m, s, total, epoch, seed: RigL(m, s, None, total, interval=_short(total), seed=seed)),

@@ -6,7 +6,8 @@ gradients by `torch.func`, perturbations by `s2sam.rules` with one norm for each
 mostly the overhead of its many calls, which the stack pays once. Up to rounding the result is that of each run alone.
 
 Where every round of training ends with a cut (lottery tickets, LRR), a run to 95 % sparsity makes all rounds of one to
-80 %, but for the last: the budget is what that cut lands on, and none before it feels it. So they are trained once.
+80 %, but for the last: one ranking of all weights is cut, and only the last cut lands on a budget. So they are trained
+once.
 """
 
 import time
@@ -25,10 +26,10 @@ from s2sam.wrapper import BUFFER
 from validation.datasets import Images
 from validation.training.config import SCHEDULES, Config, seed_for
 from validation.training.loop import Training
+from validation.training.methods import FRACTION
 
 MODELS = ("mlp", "compact")  # small, and without random numbers in their forward
-ROUNDS = ("lt", "lt-30", "lt-40", "lrr")  # one ranking of all weights, so that it is the last cut that lands
-METHODS = ("dense", "random", "snip", "grasp", "set", "dsr", "mest", "mest-s", *ROUNDS)  # by weights alone
+METHODS = ("dense", "random", "snip", "grasp", "set", "dsr", "mest", "mest-s", *FRACTION)  # by weights alone
 APART = ("seed", "rho", "lr")  # in what the runs may differ
 
 
@@ -89,7 +90,7 @@ class SideBySide:
         """Train to the end; return the runs, with their rows, and those that part from them on the way.
 
         Args:
-            lesser: sparsities below the runs' own, of a method in `ROUNDS`, that each run is trained to as well. These
+            lesser: sparsities below the runs' own, of a method in `FRACTION`, that each is trained to as well. These
                 runs come first, in this order; their cost, evaluations and seconds are those of all their rounds.
         """
         parting = [SideBySide([replace(run.config, sparsity=s) for run in self.runs], self.data) for s in lesser]
@@ -106,8 +107,7 @@ class SideBySide:
         """Go on from where another stack stands, between two rounds."""
         for run, its in zip(self.runs, other.runs, strict=True):
             run.load_state_dict(its.state_dict())
-            run.rows = [row | {"promised": run.method.promise(run.sparse)[1]} for row in its.rows]
-            run._begin_epoch()  # else both would add to the same sums
+            run.rows = [row | {"promised": run.method.promise(run.sparse)[1]} for row in run.rows]
 
     def _next_round(self) -> bool:
         """Cut and train; return whether there was a round to come."""
